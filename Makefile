@@ -1,0 +1,49 @@
+# Everything here works as an ordinary user on a Debian with Python >= 3.11, make and venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SCENARIO ?= recovers
+
+.PHONY: install demo test check bench format requirements clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo     a real rollback, on real servers, in under a minute (SCENARIO=recovers|innocent|blame-off|prometheus-down|fails)"
+	@echo "make test     all tests, those on real servers too"
+	@echo "make check    lint, types and architecture"
+	@echo "make bench    the benchmarks"
+
+# The lock file decides the versions, the hashes what is in them; the project itself is installed beside.
+$(VENV)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/rollbackd demo --scenario $(SCENARIO)
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+# Versions are resolved anew from the lower bounds in pyproject.toml; the file names no registry.
+requirements:
+	uv export --quiet --no-emit-project --all-groups --no-annotate --no-header --upgrade --output-file requirements.txt
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

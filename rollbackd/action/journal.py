@@ -1,0 +1,47 @@
+"""What the runner asks of the store: every attempt is written down before it starts and after it ended (I5)."""
+
+import asyncio
+from collections.abc import Coroutine
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from rollbackd.errors import TemporaryError
+from rollbackd.model.attempt import Attempt
+
+_PATIENCE: Final = timedelta(seconds=10)
+
+
+class Journal(Protocol):
+    """Durable on return. An attempt whose id is there already is refused: at most one execution of it, in all processes (I1)."""
+
+    async def intend(self, attempt: Attempt) -> None: ...
+
+    async def started(self, attempt: Attempt) -> None: ...
+
+    async def ended(self, attempt: Attempt) -> None: ...
+
+    async def of_incident(self, incident_id: str) -> tuple[Attempt, ...]: ...
+
+
+async def settle(write: Coroutine[Any, Any, None]) -> None:
+    """Finish `write` even when the caller is cancelled: an outcome that is known must not be lost to a shutdown.
+
+    Raises:
+        TemporaryError: the store took too long; whether it has the outcome is not known.
+    """
+    done = asyncio.Event()
+
+    async def finish() -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE.total_seconds()):
+                await write
+        except TimeoutError as e:
+            raise TemporaryError(f"the store did not answer within {_PATIENCE.total_seconds():g} s") from e
+        finally:
+            done.set()
+
+    try:
+        await asyncio.shield(finish())
+    except asyncio.CancelledError:
+        await done.wait()
+        raise

@@ -1,0 +1,67 @@
+"""Makes the exact commands of one rollback out of a runbook and two releases. Pure: the same input gives the same digest."""
+
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha256
+
+import orjson
+
+from rollbackd.action import placeholders
+from rollbackd.errors import RefusedError
+from rollbackd.model.plan import Plan
+from rollbackd.model.policy import ServicePolicy
+from rollbackd.model.reason import Reason
+from rollbackd.model.release import Mark, Release, check_version
+from rollbackd.model.runbook import Runbook, RunbookKind
+
+
+def make(policy: ServicePolicy, runbook: Runbook, *, current: Release | None, target: Release) -> Plan:
+    """Every placeholder but `${incident.id}` filled; `current` is None when what runs is not a recorded release.
+
+    Raises:
+        MisconfiguredError: the runbook has an unknown placeholder.
+        RefusedError: `bad_target` for a target that is bad or already running (I4) or a value that may not stand in a command (I11),
+            `running_version_unknown` when the runbook needs `current` and it is None.
+    """
+    _check_target(policy, runbook, current, target)
+    values = placeholders.values_of(policy, current=current, target=target)
+    plan = Plan(
+        service=policy.name,
+        runbook=runbook.name,
+        current_version=current.version if current else None,
+        current_artifact=current.artifact if current else None,
+        target_version=target.version,
+        target_artifact=target.artifact,
+        steps=tuple(placeholders.fill_step(step, values) for step in runbook.steps),
+        budget=runbook.budget,
+        digest="",
+    )
+    return replace(plan, digest=sha256(_canonical(plan)).hexdigest())
+
+
+def _check_target(policy: ServicePolicy, runbook: Runbook, current: Release | None, target: Release) -> None:
+    """The last look before a command line exists; only a quick runbook is a rollback by itself, others may serve what runs."""
+    if target.service != policy.name:
+        raise RefusedError(f"release {target.version} belongs to {target.service}, not to {policy.name}", reason=Reason.BAD_TARGET)
+    try:
+        check_version(target.version)
+        check_version(target.artifact, what="artifact")
+    except ValueError as e:
+        raise RefusedError(str(e), reason=Reason.BAD_TARGET) from e
+    if runbook.kind is not RunbookKind.QUICK:
+        return
+    if target.mark is Mark.BAD:
+        raise RefusedError(f"release {target.version} is marked bad: {target.mark_reason or 'choose another'}", reason=Reason.BAD_TARGET)
+    if current is not None and target.artifact == current.artifact:
+        raise RefusedError(f"release {target.version} is what is running already", reason=Reason.BAD_TARGET)
+
+
+def _canonical(plan: Plan) -> bytes:
+    """JSON with sorted keys. Credentials are in it by name, never by value."""
+    return orjson.dumps(plan, option=orjson.OPT_SORT_KEYS, default=_seconds)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    raise TypeError(f"{type(value).__name__} has no place in a plan")

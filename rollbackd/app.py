@@ -1,0 +1,181 @@
+"""The composition root: a config file in, a running daemon out. A straight line, read from top to bottom; taken down in reverse."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from rollbackd import __version__
+from rollbackd.action.commands import Commands
+from rollbackd.action.environment import Environments
+from rollbackd.action.probe import Prober
+from rollbackd.action.process import Processes
+from rollbackd.action.runner import Runner
+from rollbackd.clock import Clock, SystemClock
+from rollbackd.flow.bell import Bell
+from rollbackd.flow.collect import Collector
+from rollbackd.flow.conductor import Conductor, Stations
+from rollbackd.flow.judge import Judge
+from rollbackd.flow.observe import Observe
+from rollbackd.flow.operator import Operator
+from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.reopen import Reopen
+from rollbackd.flow.reporting import Reporting
+from rollbackd.flow.roll import Roll
+from rollbackd.flow.story import Story
+from rollbackd.flow.truncated import TruncatedAlerts
+from rollbackd.intake.auth import Tokens
+from rollbackd.intake.routing import Routing
+from rollbackd.intake.webhook import Webhook
+from rollbackd.model.policy import CommandSource, ServicePolicy
+from rollbackd.model.process import Completed
+from rollbackd.notify.sentry import Sentry
+from rollbackd.notify.teller import Teller
+from rollbackd.prometheus.client import PrometheusClient
+from rollbackd.prometheus.measurer import Measurer
+from rollbackd.releases.register import Register
+from rollbackd.releases.sources import Sources
+from rollbackd.settings.effective import Settings
+from rollbackd.settings.secrets import read_secret
+from rollbackd.store.store import Store
+from rollbackd.supervisor import Supervisor
+from rollbackd.telemetry import sdnotify
+from rollbackd.telemetry.metrics import Metrics, measure_lag
+from rollbackd.watch.schedule import Schedule
+from rollbackd.watch.watcher import Watcher
+from rollbackd.web import server
+from rollbackd.web.deps import DaemonStatus, Deps
+
+_log: Final = structlog.get_logger("daemon")
+_SWEEP_EVERY: Final = timedelta(minutes=1)
+_PURGE_EVERY: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Daemon:
+    """A running daemon; `url` is where it listens."""
+
+    url: str
+    store: Store
+    conductor: Conductor
+    operator: Operator
+    supervisor: Supervisor
+
+
+@asynccontextmanager
+async def running(settings: Settings, *, clock: Clock | None = None, systemd: sdnotify.SystemdNotifier | None = None) -> AsyncIterator[Daemon]:
+    """The daemon for these settings, listening and resumed; leaving it stops what runs, in order, and keeps everything resumable.
+
+    Raises:
+        RollbackdError: it cannot start, with what to do about it: another daemon has the store, the port is taken, a token is missing.
+    """
+    clock = clock or SystemClock()
+    systemd = systemd or sdnotify.SystemdNotifier(None)
+    serving_since = clock.now()
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock))
+        supervisor = await stack.enter_async_context(Supervisor())
+        schedule = await stack.enter_async_context(Schedule(on_error=_job_failed))
+        sentry = await stack.enter_async_context(Sentry.from_settings(settings.sentry))
+
+        clients = {name: PrometheusClient(each, clock) for name, each in settings.prometheus.items()}
+        for client in clients.values():
+            stack.push_async_callback(client.close)
+        measurer = Measurer(clients)
+        state = _state_directory(settings)
+        commands = Commands(Processes(), Environments(os.environ, lambda path: read_secret(Path(path))), cwd=state)
+        prober = await stack.enter_async_context(Prober(commands, measurer, clock))
+
+        async def run_source(policy: ServicePolicy, source: CommandSource) -> Completed:
+            return (await commands.ask(policy, source.argv, source.env, timeout=source.timeout)).completed
+
+        register = Register(store.releases, clock)
+        sources = Sources(store.releases, run_source)
+        pinned = Pinned(store)
+        bell = Bell()
+        reporting = Reporting(
+            store=store,
+            pinned=pinned,
+            contacts=settings.contacts,
+            directory=state / "reports",
+            language=settings.report_language,
+            clock=clock,
+        )
+        story = Story(metrics=metrics, teller=Teller(sentry), reporting=reporting, clock=clock)
+        collector = Collector(store=store, measurer=measurer, sources=sources, prober=prober, clock=clock, serving_since=serving_since)
+        judge = Judge(collector=collector, bell=bell, clock=clock, metrics=metrics)
+        roll = Roll(store=store, register=register, runner=Runner(store.attempts, commands, prober, clock), collector=collector, clock=clock)
+        observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
+        conductor = Conductor(
+            services=settings.services,
+            store=store,
+            stations=Stations(
+                deciding=judge.deciding,
+                proposed=judge.proposed,
+                escalated=judge.escalated,
+                rolling_back=roll.rolling_back,
+                watching=observe.watching,
+            ),
+            pinned=pinned,
+            story=story,
+            bell=bell,
+            supervisor=supervisor,
+            clock=clock,
+        )
+        reopen = Reopen(services=settings.services, store=store, sources=sources, conductor=conductor, clock=clock)
+        operator = Operator(
+            services=settings.services,
+            store=store,
+            register=register,
+            sources=sources,
+            collector=collector,
+            conductor=conductor,
+            reopen=reopen,
+            pinned=pinned,
+            clock=clock,
+        )
+
+        routing = Routing(settings.services)
+        truncated = TruncatedAlerts(services=settings.services, clients=clients, routing=routing, store=store, clock=clock)
+        webhook = Webhook(
+            store=store,
+            routing=routing,
+            tokens=Tokens.of_ingest(settings),
+            clock=clock,
+            metrics=metrics,
+            on_stored=conductor.alerts_stored,
+            on_truncated=lambda missing: supervisor.spawn("truncated alerts", truncated.look_up(missing)),
+        )
+        application = server.build(
+            Deps(
+                settings=settings,
+                store=store,
+                operator=operator,
+                routing=routing,
+                webhook=webhook,
+                metrics=metrics,
+                clock=clock,
+                status=lambda: DaemonStatus(started_at=serving_since, ready=True, why_not="", version=__version__),
+                people=Tokens.of_people(settings),
+            )
+        )
+        await conductor.start()
+        schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
+        schedule.every("purge", _PURGE_EVERY, lambda: store.purge(clock.now() - settings.retention))
+        supervisor.spawn("event loop lag", measure_lag(metrics, clock))
+        supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
+        url = await stack.enter_async_context(_listening(application, settings))
+        _log.info("listening", url=url, services=len(settings.services), version=__version__)
+        systemd.ready()
+        yield Daemon(url=url, store=store, conductor=conductor, operator=operator, supervisor=supervisor)
+        systemd.stopping()
+        _log.info("stopping")

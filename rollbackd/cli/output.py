@@ -1,0 +1,69 @@
+"""Puts data on stdout: JSON when asked for, tables on a terminal, plain lines (tabs between the fields) everywhere else.
+
+Text from outside loses its control and bidi characters, and nothing in it is ever read as markup (I11).
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rollbackd.telemetry.redaction import one_line, strip_controls
+
+GOOD, BAD, WARN, BUSY, QUIET = "green", "red", "yellow", "blue", "dim"
+
+STYLES = {
+    **dict.fromkeys(("recovered", "stood_down", "passed", "succeeded", "met", "healthy", "live"), GOOD),
+    **dict.fromkeys(("failed", "worse", "no_effect", "unverified", "missed", "breached", "timed_out", "uncertain", "bad"), BAD),
+    **dict.fromkeys(("escalated", "proposed", "expired", "improved", "aborted", "unknown", "interrupted", "suspect", "paused"), WARN),
+    **dict.fromkeys(("deciding", "rolling_back", "watching", "started", "intended", "rolling"), BUSY),
+}
+"""The colour of a code; what is not here has none. A word always stands beside the colour."""
+
+
+def on_terminal() -> bool:
+    return sys.stdout.isatty()
+
+
+def terminal() -> Console:
+    return Console(markup=False, highlight=False, emoji=False)
+
+
+def emit_json(value: object) -> None:
+    """One document, pretty on a terminal, one line otherwise."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 if on_terminal() else 0).decode())
+
+
+def emit_text(text: str) -> None:
+    """Text of several lines from outside, such as a report or a step's output."""
+    click.echo(strip_controls(text).rstrip("\n"))
+
+
+def emit_rows(columns: Sequence[str], rows: Iterable[Sequence[str | None]], *, empty: str) -> None:
+    """A table on a terminal, with `empty` where it has no rows; elsewhere one line a row, without a heading."""
+    listed = [[one_line(cell) if cell else "" for cell in row] for row in rows]
+    if not on_terminal():
+        for row in listed:
+            click.echo("\t".join(row))
+    elif listed:
+        terminal().print(table(columns, listed))
+    else:
+        click.echo(empty)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(words(cell), STYLES.get(cell, "")) if cell else Text("—", QUIET) for cell in row))
+    return made
+
+
+def words(code: str) -> str:
+    """`roll_back` → `roll back`, where it is one of rollbackd's own codes."""
+    return code.replace("_", " ") if code in STYLES else code

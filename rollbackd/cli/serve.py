@@ -1,0 +1,15 @@
+"""`rollbackd serve`."""
+
+from pathlib import Path
+
+import click
+
+from rollbackd.app import run
+from rollbackd.cli.options import config_option
+
+
+@click.command()
+@config_option
+def serve(config_path: Path) -> int:
+    """Run the daemon until it is told to stop. It brings its store up to date by itself, after a backup; it logs on stderr."""
+    return run(config_path)

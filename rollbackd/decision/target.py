@@ -1,0 +1,93 @@
+"""What would be rolled back to, and whether what runs is still what would be rolled back (I4).
+
+The target is an explicit recorded release, never "the previous one": what that is may have changed by the time of acting.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+from rollbackd.model.decision import Case, Check, CheckVerdict
+from rollbackd.model.reason import Reason
+from rollbackd.model.release import Mark, Release, ReleaseStatus
+
+_LIMIT: Final = "recorded before the suspect, live, not bad or suspect, another artifact, no migration in between"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The target, or why there is none."""
+
+    target: Release | None
+    check: Check
+
+
+def choose_target(suspect: Release | None, releases: tuple[Release, ...], now: datetime) -> Choice:
+    """The newest live release before the suspect with another artifact and a clean name. `releases` newest first."""
+    target, reason, said = _choose(suspect, releases)
+    verdict = CheckVerdict.FAILED if target is None else CheckVerdict.PASSED
+    return Choice(target, Check(name="target", verdict=verdict, reason=reason, at=now, value=said, limit=_LIMIT))
+
+
+def _choose(suspect: Release | None, releases: tuple[Release, ...]) -> tuple[Release | None, Reason, str]:
+    if suspect is None:
+        return None, Reason.NO_SAFE_TARGET, "no suspect, so nothing to go back from"
+    earlier = releases[releases.index(suspect) + 1 :]
+    live = [release for release in earlier if release.status is ReleaseStatus.LIVE]
+    if live and live[0].artifact == suspect.artifact:
+        said = f"{suspect.version} has the artifact of {live[0].version} before it: code cannot be the cause, look at the config"
+        return None, Reason.CONFIG_ONLY_RELEASE, said
+    distrusted = {release.version for release in releases if release.mark is not Mark.NONE}
+    safe = (release for release in live if release.version not in distrusted and release.artifact != suspect.artifact)
+    target = next(safe, None)
+    if target is None:
+        return (
+            None,
+            Reason.NO_SAFE_TARGET,
+            f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted and another artifact",
+        )
+    barrier = _barrier((suspect, *earlier[: earlier.index(target) + 1]))
+    if barrier is not None:
+        return None, Reason.MIGRATION_BARRIER, f"{target.version} lies behind {barrier}"
+    return target, Reason.PASSED, f"{target.version} ({target.artifact})"
+
+
+def _barrier(way_back: tuple[Release, ...]) -> str | None:
+    """What cannot be undone between the suspect and the target, both included; whether it once went live does not matter."""
+    for newer, older in pairwise(way_back):
+        if newer.irreversible:
+            return f"{newer.version}, which is irreversible"
+        if newer.schema != older.schema and not newer.schema_compatible:
+            return f"the schema {newer.schema} of {newer.version} (before it: {older.schema})"
+    return None
+
+
+def check_running(case: Case, suspect: Release | None, target: Release | None, releases: tuple[Release, ...], now: datetime) -> Check:
+    """Compare-and-set: every instance must run the suspect. Where no probe answers, a newer record says that it no longer does."""
+    verdict, reason, said = _compare(case, suspect, target, releases)
+    limit = f"every instance runs {suspect.version} ({suspect.artifact})" if suspect else None
+    return Check(name="running_version", verdict=verdict, reason=reason, at=now, value=said, limit=limit)
+
+
+def _compare(
+    case: Case, suspect: Release | None, target: Release | None, releases: tuple[Release, ...]
+) -> tuple[CheckVerdict, Reason, str]:
+    running = case.running
+    if suspect is None:
+        return CheckVerdict.NOT_APPLICABLE, Reason.NOT_APPLICABLE, "no suspect"
+    if running.reason is None and running.answers:
+        same = _is(suspect, running.answers) and not (target and _is(target, running.answers))
+        said = f"runs {', '.join(sorted(running.answers))}"
+        return (CheckVerdict.PASSED, Reason.PASSED, said) if same else (CheckVerdict.FAILED, Reason.RUNNING_VERSION_CHANGED, said)
+    if releases[0].artifact != suspect.artifact:
+        return CheckVerdict.FAILED, Reason.RUNNING_VERSION_CHANGED, f"{releases[0].version} was recorded after {suspect.version}"
+    if Reason.RUNNING_VERSION_CHANGED in case.not_evaluated:
+        return CheckVerdict.NOT_EVALUATED, Reason.RUNNING_VERSION_CHANGED, "cannot be judged here"
+    if running.reason is Reason.NOT_APPLICABLE:
+        return CheckVerdict.NOT_APPLICABLE, Reason.NOT_APPLICABLE, "the service has no running_version probe; nothing newer is recorded"
+    return CheckVerdict.UNKNOWN, Reason.RUNNING_VERSION_UNKNOWN, running.detail or "the running_version probe gave no answer"
+
+
+def _is(release: Release, answers: frozenset[str]) -> bool:
+    return answers <= {release.version, release.artifact}

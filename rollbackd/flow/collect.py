@@ -1,0 +1,91 @@
+"""Gathers the evidence for one look at an incident: everything that `decide` may know, asked at the same time."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from rollbackd.action.probe import Prober
+from rollbackd.clock import Clock
+from rollbackd.decision.trigger import lookback
+from rollbackd.model.decision import AlertFacts, Case, RunningVersion
+from rollbackd.model.incident import Incident
+from rollbackd.model.measurement import IndicatorEvidence
+from rollbackd.model.policy import ServicePolicy, Trigger
+from rollbackd.model.reason import Reason
+from rollbackd.prometheus.measurer import Measurer
+from rollbackd.releases.sources import Sources
+from rollbackd.store.store import Store
+
+STALE_AFTER: Final = timedelta(minutes=5)
+
+
+class Collector:
+    def __init__(
+        self, *, store: Store, measurer: Measurer, sources: Sources, prober: Prober, clock: Clock, serving_since: datetime
+    ) -> None:
+        self._store = store
+        self._measurer = measurer
+        self._sources = sources
+        self._prober = prober
+        self._clock = clock
+        self._serving_since = serving_since
+
+    async def case(self, incident: Incident, policy: ServicePolicy) -> Case:
+        """Ask everything now. What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out."""
+        now = self._clock.now()
+        async with asyncio.TaskGroup() as group:
+            evidence = group.create_task(self._evidence(policy, now))
+            refreshed = group.create_task(self._sources.refresh(policy))
+            running = group.create_task(self.running_version(policy))
+            firing = group.create_task(self._firing(incident, policy))
+            pause = group.create_task(self._store.pauses.facts(policy.name, now))
+            history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
+        return Case(
+            policy=policy,
+            alert=AlertFacts(
+                name=incident.alertname or incident.trigger or "",
+                trigger=incident.trigger or "",
+                starts_at=incident.starts_at or incident.opened_at,
+                delivered_at=incident.delivered_at or incident.opened_at,
+                firing_now=firing.result(),
+            ),
+            evidence=evidence.result(),
+            releases=await self._store.releases.of_service(policy.name),
+            releases_problem=refreshed.result().problem,
+            running=running.result(),
+            pause=pause.result(),
+            history=history.result(),
+            serving_since=self._serving_since,
+        )
+
+    async def running_version(self, policy: ServicePolicy) -> RunningVersion:
+        """What runs now, by the service's own probe."""
+        if policy.running_version is None:
+            return RunningVersion()
+        answer = await self._prober.ask(policy.running_version, policy)
+        if not answer.answers:
+            return RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN, detail=answer.reason)
+        return RunningVersion(answers=answer.answers, reason=None)
+
+    async def _evidence(self, policy: ServicePolicy, now: datetime) -> Mapping[str, IndicatorEvidence]:
+        async with asyncio.TaskGroup() as group:
+            asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now)) for trigger in policy.triggers}
+        return {name: task.result() for name, task in asked.items()}
+
+    async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime) -> IndicatorEvidence:
+        return await self._measurer.evidence(
+            policy,
+            trigger.indicator,
+            now=now,
+            lookback=lookback(policy, trigger),
+            pool_window=max(trigger.hold_for, trigger.indicator.window),
+        )
+
+    async def _firing(self, incident: Incident, policy: ServicePolicy) -> bool | None:
+        """Asked only of an alert that was old when it came: a replay must still be firing to count."""
+        if incident.starts_at is None or incident.delivered_at is None or incident.alertname is None:
+            return None
+        if incident.delivered_at - incident.starts_at <= STALE_AFTER:
+            return None
+        return await self._measurer.alert_firing(policy, incident.alertname, incident.alert_labels)

@@ -1,0 +1,153 @@
+"""The stations before the rollback: judge an incident again and again, ask a person where the mode or the evidence asks for one.
+
+`decide` says what it would do; what the service's mode makes of it is settled here, and nowhere else.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from rollbackd.clock import Clock
+from rollbackd.decision.decide import decide
+from rollbackd.decision.follow import Follow, follow
+from rollbackd.errors import RollbackdError
+from rollbackd.flow import plans
+from rollbackd.flow.bell import Bell
+from rollbackd.flow.collect import Collector
+from rollbackd.flow.move import Move
+from rollbackd.model.decision import Decision
+from rollbackd.model.incident import Event, Incident, Outcome
+from rollbackd.model.policy import Inconclusive, Mode, ServicePolicy
+from rollbackd.model.reason import Reason
+from rollbackd.telemetry.metrics import Metrics
+
+LOOKS_TO_STAND_DOWN: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    decision: Decision
+    follow: Follow
+    incident: Incident  # with what was decided written on it, not yet saved
+
+
+class Judge:
+    def __init__(self, *, collector: Collector, bell: Bell, clock: Clock, metrics: Metrics) -> None:
+        self._collector = collector
+        self._bell = bell
+        self._clock = clock
+        self._metrics = metrics
+
+    async def deciding(self, incident: Incident, policy: ServicePolicy) -> Move:
+        judged = await self._judge(incident, policy)
+        match judged.follow:
+            case Follow.ROLL_BACK:
+                return _act_by_mode(judged, policy, self._clock.now())
+            case Follow.PROPOSE_INCONCLUSIVE if _asks_at_once(judged, policy):
+                return _propose(judged, self._clock.now())
+            case Follow.ESCALATE:
+                return _escalate(judged, policy, self._clock.now())
+            case Follow.CLOSE_HELD:
+                return Move.close(judged.incident, Outcome.HELD, judged.decision)
+            case Follow.STAND_DOWN_IF_TWICE if judged.incident.healthy_looks >= LOOKS_TO_STAND_DOWN:
+                return Move.close(judged.incident, Outcome.STOOD_DOWN, judged.decision)
+            case _:
+                return await self._wait(incident, judged, policy)
+
+    async def proposed(self, incident: Incident, policy: ServicePolicy) -> Move:
+        """A proposal stands until a person decides or it expires; meanwhile the evidence may act on it, or withdraw it."""
+        expires_at = (incident.proposed_at or incident.opened_at) + policy.approval_expires
+        await self._bell.wait(incident.id, min(policy.recheck_every, expires_at - self._clock.now()))
+        if self._clock.now() >= expires_at:
+            return Move.close(replace(incident, reason=Reason.EXPIRED), Outcome.EXPIRED)
+        judged = await self._judge(incident, policy)
+        match judged.follow:
+            case Follow.ROLL_BACK if policy.mode is Mode.AUTO and judged.incident.plan is not None:
+                return Move.to(Event.ACT, judged.incident, judged.decision)
+            case Follow.CLOSE_HELD:
+                return Move.close(judged.incident, Outcome.HELD, judged.decision)
+            case Follow.STAND_DOWN_IF_TWICE if judged.incident.healthy_looks >= LOOKS_TO_STAND_DOWN:
+                return Move.close(judged.incident, Outcome.STOOD_DOWN, judged.decision)
+            case Follow.ROLL_BACK | Follow.PROPOSE_INCONCLUSIVE:
+                return Move.stay(judged.incident, judged.decision)
+            case _:
+                return Move.stay(replace(incident, healthy_looks=judged.incident.healthy_looks), judged.decision)
+
+    async def escalated(self, incident: Incident, policy: ServicePolicy) -> Move:
+        """A person was asked. Only a measured recovery ends this early: after a page nothing acts by itself."""
+        gives_up_at = (incident.escalated_at or incident.opened_at) + policy.escalation_timeout
+        await self._bell.wait(incident.id, min(policy.recheck_every, gives_up_at - self._clock.now()))
+        if self._clock.now() >= gives_up_at:
+            return Move.close(incident, Outcome.ESCALATED)
+        if incident.rollback_started_at is not None:
+            return Move.stay(incident)  # something was run: health now would not say what state the service is in
+        judged = await self._judge(incident, policy)
+        if judged.follow is Follow.STAND_DOWN_IF_TWICE and judged.incident.healthy_looks >= LOOKS_TO_STAND_DOWN:
+            return Move.close(judged.incident, Outcome.STOOD_DOWN, judged.decision)
+        return Move.stay(replace(incident, healthy_looks=judged.incident.healthy_looks))
+
+    async def _judge(self, incident: Incident, policy: ServicePolicy) -> Judged:
+        case = await self._collector.case(incident, policy)
+        decision = decide(case, self._clock.now())
+        follows = follow(decision)
+        self._metrics.decided(policy.name, decision.action, decision.reason)
+        return Judged(decision, follows, _written(incident, policy, decision, follows))
+
+    async def _wait(self, before: Incident, judged: Judged, policy: ServicePolicy) -> Move:
+        gives_up_at = (before.judging_since or before.opened_at) + policy.give_up_after
+        if self._clock.now() >= gives_up_at:
+            return _escalate(judged, policy, self._clock.now())
+        return Move.stay(judged.incident, judged.decision, then_wait=min(policy.recheck_every, gives_up_at - self._clock.now()))
+
+
+def _written(incident: Incident, policy: ServicePolicy, decision: Decision, follows: Follow) -> Incident:
+    """The incident with this decision on it, and the plan where a suspect and a target are known."""
+    target = decision.target
+    digest = None
+    if target is not None and policy.runbook is not None:
+        try:
+            digest = plans.make(policy, suspect=decision.suspect, target=target).digest
+        except RollbackdError:
+            digest = None  # a value that may not stand in a command: there is no plan that a person could approve
+    return replace(
+        incident,
+        decision=decision.action,
+        reason=decision.reason,
+        blame=decision.blame,
+        suspect=decision.suspect.version if decision.suspect else None,
+        target=target.version if target else None,
+        target_artifact=target.artifact if target else None,
+        onset=decision.onset,
+        decision_value=decision.value,
+        decided_at=decision.at,
+        plan=digest,
+        healthy_looks=incident.healthy_looks + 1 if follows is Follow.STAND_DOWN_IF_TWICE else 0,
+    )
+
+
+def _asks_at_once(judged: Judged, policy: ServicePolicy) -> bool:
+    """Inconclusive evidence is proposed at once where the config says so and there is a plan to approve; else it waits."""
+    return policy.mode is not Mode.OBSERVE and policy.inconclusive is Inconclusive.PROPOSE and judged.incident.plan is not None
+
+
+def _act_by_mode(judged: Judged, policy: ServicePolicy, now: datetime) -> Move:
+    if policy.mode is Mode.OBSERVE:
+        return Move.close(judged.incident, Outcome.OBSERVED, judged.decision)
+    if judged.incident.plan is None:
+        return _escalate(judged, policy, now)
+    if policy.mode is Mode.PROPOSE:
+        return _propose(judged, now)
+    return Move.to(Event.ACT, judged.incident, judged.decision)
+
+
+def _propose(judged: Judged, now: datetime) -> Move:
+    return Move.to(Event.PROPOSE, replace(judged.incident, proposed_at=now), judged.decision)
+
+
+def _escalate(judged: Judged, policy: ServicePolicy, now: datetime) -> Move:
+    """In observe nobody is asked to do anything: the case is written down and closed."""
+    if policy.mode is Mode.OBSERVE:
+        return Move.close(judged.incident, Outcome.ESCALATED, judged.decision)
+    return Move.to(Event.ESCALATE, replace(judged.incident, escalated_at=now), judged.decision)
+
+

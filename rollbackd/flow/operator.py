@@ -1,0 +1,240 @@
+"""What people may do: approve, reject, abort, acknowledge, pause, resume, plan, roll back by hand, record and mark releases.
+
+Each is refused with a reason or done completely, and audited with the person's name. A manual rollback bypasses cooldown, budget,
+mode and blame; never the lock, the compare-and-set or a bad mark.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from rollbackd.clock import Clock
+from rollbackd.decision.target import choose_target
+from rollbackd.errors import NotFoundError, RefusedError
+from rollbackd.flow import plans
+from rollbackd.flow.collect import Collector
+from rollbackd.flow.conductor import Conductor, new_id
+from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.reopen import Reopen
+from rollbackd.model.decision import Action, PauseFacts
+from rollbackd.model.incident import Event, Incident, Outcome, Phase, TransitionError
+from rollbackd.model.plan import Plan
+from rollbackd.model.policy import ServicePolicy
+from rollbackd.model.reason import Reason
+from rollbackd.model.release import Mark, Release
+from rollbackd.releases.register import Register, ReleaseReport
+from rollbackd.releases.sources import Sources
+from rollbackd.store.incidents import ConflictError
+from rollbackd.store.store import Store
+from rollbackd.store.timeline import NewEntry
+
+GLOBAL: Final = "global"
+Change = Callable[[Incident], Incident]
+
+
+class Operator:
+    def __init__(
+        self,
+        *,
+        services: Mapping[str, ServicePolicy],
+        store: Store,
+        register: Register,
+        sources: Sources,
+        collector: Collector,
+        conductor: Conductor,
+        reopen: Reopen,
+        pinned: Pinned,
+        clock: Clock,
+    ) -> None:
+        self._services = services
+        self._store = store
+        self._register = register
+        self._sources = sources
+        self._collector = collector
+        self._conductor = conductor
+        self._reopen = reopen
+        self._pinned = pinned
+        self._clock = clock
+
+    async def approve(self, incident_id: str, *, plan: str | None, by: str) -> Incident:
+        """Run the plan of a proposal or an escalation. Raises RefusedError when `plan` is not the digest of the plan that stands."""
+
+        def approved(incident: Incident) -> Incident:
+            if incident.phase not in {Phase.PROPOSED, Phase.ESCALATED}:
+                raise RefusedError(f"incident {incident.id} is {incident.phase}: there is nothing to approve", reason=incident.phase)
+            if incident.plan is None:
+                raise RefusedError(
+                    f"incident {incident.id} has no plan ({incident.reason}): use 'rollbackd rollback {incident.service} --to VERSION'",
+                    reason=Reason.NO_SAFE_TARGET,
+                )
+            if plan is not None and plan != incident.plan:
+                raise RefusedError(
+                    f"the plan has changed since it was shown: look again with 'rollbackd show {incident.id}'", reason=Reason.OUTDATED_PLAN
+                )
+            return incident.after(Event.APPROVE, requested_by=by, reason=Reason.APPROVED, detail="", first_step=first_step, rollback_started_at=self._clock.now())
+
+        await self._refuse_while_paused((await self._store.incidents.get(incident_id)).service)
+        first_step = await self._first_step(incident_id)
+        return await self._change(incident_id, approved, by=by, did="approve", why="")
+
+    async def reject(self, incident_id: str, *, reason: str, by: str) -> Incident:
+        def rejected(incident: Incident) -> Incident:
+            if incident.phase not in {Phase.PROPOSED, Phase.ESCALATED, Phase.DECIDING}:
+                raise RefusedError(f"incident {incident.id} is {incident.phase}: use 'rollbackd abort' to stop it", reason=incident.phase)
+            return incident.after(Event.CLOSE, outcome=Outcome.REJECTED, reason=Reason.REJECTED, closed_at=self._clock.now())
+
+        return await self._change(incident_id, rejected, by=by, did="reject", why=reason)
+
+    async def abort(self, incident_id: str, *, reason: str, by: str) -> Incident:
+        """Stop before the next step; before the first one, and in the watch, at once."""
+
+        def aborted(incident: Incident) -> Incident:
+            match incident.phase:
+                case Phase.CLOSED:
+                    raise RefusedError(f"incident {incident.id} is closed: there is nothing to stop", reason=incident.phase)
+                case Phase.ROLLING_BACK:
+                    return replace(incident, abort_reason=reason)
+                case _:
+                    return incident.after(
+                        Event.CLOSE, outcome=Outcome.ABORTED, reason=Reason.ABORTED, abort_reason=reason, closed_at=self._clock.now()
+                    )
+
+        return await self._change(incident_id, aborted, by=by, did="abort", why=reason)
+
+    async def acknowledge(self, incident_id: str, *, reason: str, by: str) -> Incident:
+        """A person has taken note: the cooldown after this incident's rollback is lifted."""
+        return await self._change(
+            incident_id, lambda incident: replace(incident, acknowledged_by=by), by=by, did="acknowledge", why=reason
+        )
+
+    async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: str) -> PauseFacts:
+        """Nothing starts, and a running runbook holds before its next step, until then (I8)."""
+        if service is not None:
+            self._policy(service)
+        now = self._clock.now()
+        await self._store.pauses.set(service or GLOBAL, now + duration, reason, by, now)
+        await self._store.audit.append(now, by, "pause", service or GLOBAL, reason)
+        return PauseFacts(paused=True, scope=service or GLOBAL, until=now + duration, why=reason)
+
+    async def resume(self, service: str | None, *, by: str) -> bool:
+        if service is not None:
+            self._policy(service)
+        was_paused = await self._store.pauses.clear(service or GLOBAL)
+        await self._store.audit.append(self._clock.now(), by, "resume", service or GLOBAL, "")
+        for incident in await self._store.incidents.open_ones():
+            self._conductor.go_on(incident.id)
+        return was_paused
+
+    async def plan(self, service: str, *, to: str | None = None) -> Plan:
+        """The exact commands that a rollback of this service would run now."""
+        policy = self._policy(service)
+        suspect, target = await self._from_and_to(policy, to)
+        return plans.make(policy, suspect=suspect, target=target)
+
+    async def rollback(
+        self, service: str, *, to: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
+    ) -> Incident:
+        """Roll back by hand; takes an open incident over when no step is running."""
+        policy = self._policy(service)
+        if not while_paused:
+            await self._refuse_while_paused(service)
+        current = await self._store.incidents.open_of(service)
+        if current is not None and current.phase in {Phase.ROLLING_BACK, Phase.WATCHING}:
+            raise RefusedError(f"incident {current.id} of {service} is {current.phase}: only one at a time", reason=Reason.STEP_RUNNING)
+        suspect, target = await self._from_and_to(policy, to)
+        digest = plans.make(policy, suspect=suspect, target=target).digest
+        now = self._clock.now()
+        pinned = await self._pinned.pin(policy)
+
+        def by_hand(incident: Incident) -> Incident:
+            return replace(
+                incident,
+                phase=Phase.ROLLING_BACK,
+                snapshot=pinned,
+                decision=Action.ROLL_BACK,
+                reason=Reason.MANUAL,
+                suspect=suspect.version if suspect else None,
+                target=target.version,
+                target_artifact=target.artifact,
+                plan=digest,
+                requested_by=by,
+                request_reason=reason,
+                reason_code=reason_code,
+                while_paused=while_paused,
+                rollback_started_at=now,
+            )
+
+        if current is not None:
+            first_step = await self._first_step(current.id)
+            return await self._change(current.id, lambda incident: replace(by_hand(incident.after(Event.ACT)), first_step=first_step), by=by, did="rollback", why=reason)
+        incident = by_hand(
+            Incident(
+                id=new_id(now), service=service, trigger=None, phase=Phase.ROLLING_BACK, mode=policy.mode, snapshot=pinned, opened_at=now
+            )
+        )
+        entry = NewEntry("phase", f"rollback by hand by {by}: {reason}", {"to": Phase.ROLLING_BACK})
+        if not await self._store.incidents.open(incident, None, (entry,)):
+            raise RefusedError(f"another incident of {service} was opened just now: look at 'rollbackd list'", reason=Reason.STEP_RUNNING)
+        await self._store.audit.append(now, by, "rollback", incident.id, reason)
+        self._conductor.go_on(incident.id)
+        return incident
+
+    async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]:
+        self._policy(report.service)
+        recorded = await self._register.report(report)
+        await self._store.audit.append(self._clock.now(), by, "release", f"{report.service} {report.version}", str(recorded[0].status))
+        await self._reopen.release_recorded(report.service)
+        return recorded
+
+    async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: str) -> Release:
+        self._policy(service)
+        marked = await self._register.mark(service, version, mark, reason=reason)
+        await self._store.audit.append(self._clock.now(), by, f"mark {mark}", f"{service} {version}", reason)
+        return marked
+
+    async def _first_step(self, incident_id: str) -> int:
+        """Where the steps of a new plan begin: behind those that this incident has attempted. A person has looked at those."""
+        return max((attempt.step_index + 1 for attempt in await self._store.attempts.of_incident(incident_id)), default=0)
+
+    def _policy(self, service: str) -> ServicePolicy:
+        try:
+            return self._services[service]
+        except KeyError:
+            raise NotFoundError(f"no service {service!r} in the config: 'rollbackd status' lists them") from None
+
+    async def _from_and_to(self, policy: ServicePolicy, to: str | None) -> tuple[Release | None, Release]:
+        """What runs, and what it would be rolled back to: the release that was named, else the one that a decision would choose."""
+        refreshed = await self._sources.refresh(policy)
+        running = await self._collector.running_version(policy)
+        releases = await self._register.of_service(policy.name)
+        suspect = plans.running_release(releases, running.answers)
+        if to is not None:
+            return suspect, plans.chosen_target(releases, to, running.answers)
+        choice = choose_target(suspect, releases, self._clock.now())
+        if choice.target is None:
+            said = "; ".join(part for part in (choice.check.value, refreshed.problem) if part)
+            raise RefusedError(f"{policy.name} has no safe target ({said}): name one with --to", reason=choice.check.reason)
+        return suspect, choice.target
+
+    async def _refuse_while_paused(self, service: str) -> None:
+        pause = await self._store.pauses.facts(service, self._clock.now())
+        if pause.paused:
+            raise RefusedError(f"{pause.scope} is paused ({pause.why}): resume first", reason=Reason.PAUSED)
+
+    async def _change(self, incident_id: str, change: Change, *, by: str, did: str, why: str) -> Incident:
+        """Write a person's decision onto the incident as it stands, audit it, and wake its task."""
+        while True:
+            incident = await self._store.incidents.get(incident_id)
+            try:
+                changed = change(incident)
+            except TransitionError as e:
+                raise RefusedError(str(e), reason=incident.phase) from e
+            entry = NewEntry("person", f"{did} by {by}" + (f": {why}" if why else ""), {"person": by, "did": did, "reason": why})
+            try:
+                saved = await self._store.incidents.save(incident, changed, entries=(entry,))
+            except ConflictError:
+                continue
+            await self._store.audit.append(self._clock.now(), by, did, incident_id, why)
+            self._conductor.go_on(incident_id)
+            return saved

@@ -1,0 +1,50 @@
+"""Gathers the facts of one incident for its report, and writes the report when the incident is closed."""
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from rollbackd.clock import Clock
+from rollbackd.flow.pinned import Pinned
+from rollbackd.model.incident import Incident
+from rollbackd.report.facts import Facts
+from rollbackd.report.files import write_report
+from rollbackd.settings.effective import Contact
+from rollbackd.store.store import Store
+
+_log: Final = structlog.get_logger("report")
+
+
+class Reporting:
+    def __init__(
+        self, *, store: Store, pinned: Pinned, contacts: tuple[Contact, ...], directory: Path, language: str, clock: Clock
+    ) -> None:
+        self._store = store
+        self._pinned = pinned
+        self._contacts = contacts
+        self._directory = directory
+        self._language = language
+        self._clock = clock
+
+    async def facts(self, incident_id: str) -> Facts:
+        """Everything that is known of the incident now. Raises NotFoundError."""
+        incident = await self._store.incidents.get(incident_id)
+        return Facts(
+            incident=incident,
+            policy=await self._pinned.policy_of(incident),
+            decision=await self._store.incidents.decision_of(incident_id),
+            alerts=await self._store.alerts.of_incident(incident_id),
+            attempts=await self._store.attempts.of_incident(incident_id),
+            looks=await self._store.looks.of_incident(incident_id),
+            timeline=await self._store.timeline.of_incident(incident_id),
+            contacts=self._contacts,
+            made_at=self._clock.now(),
+        )
+
+    async def write(self, incident: Incident) -> None:
+        """Put the report beside the store. A full disk costs the file, not the incident: it can be made again at any time."""
+        try:
+            write_report(self._directory, await self.facts(incident.id), self._language)
+        except OSError as e:
+            _log.error("report_not_written", error=str(e), hint=f"free space, then 'rollbackd report {incident.id}'")  # noqa: TRY400

@@ -1,0 +1,21 @@
+"""The exact commands of one rollback, and the digest that an approval is bound to."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from rollbackd.model.runbook import Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`steps` have every placeholder filled. Same digest: same service, versions and commands, to the byte."""
+
+    service: str
+    runbook: str
+    current_version: str | None
+    current_artifact: str | None
+    target_version: str
+    target_artifact: str
+    steps: tuple[Step, ...]
+    digest: str
+    budget: timedelta | None = None  # of the whole runbook; going over it is said, not stopped

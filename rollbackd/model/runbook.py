@@ -1,0 +1,112 @@
+"""A runbook is an ordered list of steps, read from a YAML file. Platforms are runbooks, not code paths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+
+from rollbackd.model.condition import Condition
+
+
+class RunbookKind(StrEnum):
+    QUICK = "quick"  # the only kind that ever runs by itself
+    FULL = "full"
+    DATA = "data"
+    EMERGENCY = "emergency"
+
+
+class OnFailure(StrEnum):
+    STOP = "stop"
+    CONTINUE = "continue"
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRef:
+    """An environment variable of a step that is filled from a named credential of the service; the value is never kept here."""
+
+    credential: str
+
+
+EnvironmentValue = str | CredentialRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAsk:
+    """A command that is run to find something out; `jmespath` picks from JSON on its stdout, without it stdout is the answer."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, EnvironmentValue] = field(default_factory=dict)
+    jmespath: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpAsk:
+    """One GET of a URL whose host stands in the config; no redirects."""
+
+    url: str
+    jmespath: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromqlAsk:
+    query: str  # with the macros $selector and $window
+    label: str | None = None  # answer with the values of this label, instead of the sample's number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """A question with the answer that is hoped for. Exactly one expectation is set; none: the answer itself is what is wanted.
+
+    `equals` holds when there is at least one answer and every one equals it; `status` compares an HTTP status, `exit_code` a
+    process's, `satisfies` the one number of a query.
+    """
+
+    ask: RunAsk | HttpAsk | PromqlAsk
+    name: str = ""
+    timeout: timedelta = timedelta(seconds=10)
+    equals: str | None = None
+    status: tuple[int, ...] = ()
+    exit_code: int | None = None
+    satisfies: Condition | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """Run an argv list, never a shell string, from an empty environment plus an allow-list plus `env`."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, EnvironmentValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Ask until the hoped-for answer comes."""
+
+    until: Probe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verify:
+    """A checklist, each line reported by itself; every line must hold, once, before the step's timeout."""
+
+    checks: tuple[Probe, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    name: str
+    action: Run | Wait | Verify
+    timeout: timedelta
+    probe: Probe | None = None  # is it already done?
+    idempotent: bool = False
+    retries: int = 0
+    interruptible: bool = False
+    on_failure: OnFailure = OnFailure.STOP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runbook:
+    name: str
+    kind: RunbookKind
+    budget: timedelta
+    steps: tuple[Step, ...]

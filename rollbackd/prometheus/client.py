@@ -1,0 +1,77 @@
+"""One Prometheus server, asked from asyncio: each question has one deadline for all of it, and blocks in a thread."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from rollbackd.clock import Clock
+from rollbackd.errors import PermanentError, TemporaryError
+from rollbackd.prometheus.answer import Answer
+from rollbackd.settings.effective import PrometheusServer
+
+if TYPE_CHECKING:
+    from rollbackd.prometheus.transport import Transport
+
+MAX_POINTS: Final = 11_000
+"""Prometheus refuses a range with more steps."""
+
+_THREADS: Final = 8
+
+
+class PrometheusClient:
+    """Raises TemporaryError when asking again may help (refused, late, 429, 5xx), else PermanentError.
+
+    A server that hangs costs its callers one timeout, and at most eight threads for as long (I14): a thread keeps the same deadline
+    as its caller, and waiting for a free one counts.
+    """
+
+    def __init__(self, server: PrometheusServer, clock: Clock) -> None:
+        self.clock = clock
+        self._server = server
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"prometheus-{server.name}")
+        self._lock = threading.Lock()
+        self._transport: Transport | None = None
+
+    async def query(self, expr: str, *, at: datetime) -> Answer:
+        return await self._in_thread(lambda transport, deadline: transport.query(expr, at=at, deadline=deadline))
+
+    async def query_range(self, expr: str, *, start: datetime, end: datetime, step: timedelta) -> Answer:
+        """At `start`, `start + step`, … up to `end`, to the millisecond."""
+        if (points := (end - start) // step + 1) > MAX_POINTS:
+            raise PermanentError(
+                f"a range of {points} steps: Prometheus gives {MAX_POINTS} at most, shorten the range or scrape less often"
+            )
+        return await self._in_thread(
+            lambda transport, deadline: transport.query_range(expr, start=start, end=end, step=step, deadline=deadline)
+        )
+
+    async def close(self) -> None:
+        """Takes no more questions, and waits for the threads: each ends by the deadline of its query."""
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        if self._transport is not None:
+            self._transport.close()
+
+    async def _in_thread(self, ask: Callable[["Transport", float], Answer]) -> Answer:
+        loop = asyncio.get_running_loop()
+        transport = self._transport
+        if transport is None:
+            transport = await loop.run_in_executor(self._threads, self._open)
+        seconds = self._server.timeout.total_seconds()
+        deadline = loop.time() + seconds  # the same clock as time.monotonic()
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await loop.run_in_executor(self._threads, ask, transport, deadline)
+        except TimeoutError as error:
+            raise TemporaryError(f"Prometheus server {self._server.name} did not answer within {seconds:g} s") from error
+
+    def _open(self) -> "Transport":
+        """Runs in a thread, once, so that neither the import nor the CA certificates hold up the loop."""
+        from rollbackd.prometheus.transport import Transport  # noqa: PLC0415 - see its docstring
+
+        with self._lock:
+            if self._transport is None:
+                self._transport = Transport(self._server, self.clock, connections=_THREADS)
+            return self._transport

@@ -1,0 +1,180 @@
+"""What is asked of one indicator, and how the answers become evidence: a number only where nothing about it is in doubt (I3). Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from rollbackd.model.measurement import IndicatorEvidence, PooledCounts, Reading
+from rollbackd.model.policy import Indicator, Reduce, ServicePolicy
+from rollbackd.model.reason import Reason
+from rollbackd.prometheus import promql
+from rollbackd.prometheus.answer import Answer
+from rollbackd.prometheus.point import Point, at_once, at_steps, counts, finite, instant, value
+
+MAX_CLOCK_OFFSET: Final = timedelta(seconds=5)
+LEAST_COVERAGE: Final = 0.5
+"""Of the raw samples that the scrape interval promises in a window."""
+
+
+class Part(StrEnum):
+    """What is asked of one indicator."""
+
+    BAD = "bad"
+    TOTAL = "total"
+    QUERY = "query"
+    COUNT = "count"
+    NEWEST = "newest of samples"
+    COVERAGE = "coverage of samples"
+    BIRTHS = "births of bad_samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a whole answer counts for nothing."""
+
+    reason: Reason
+    detail: str
+
+
+def steps(now: datetime, step: timedelta, lookback: timedelta) -> tuple[datetime, ...]:
+    """The moments now - k * step, k >= 0, back to now - lookback, oldest first; at least `now` itself."""
+    return tuple(now - k * step for k in range(lookback // step, -1, -1))
+
+
+def range_queries(policy: ServicePolicy, indicator: Indicator) -> dict[Part, str]:
+    """Asked at every step: the indicator's value, and whether the raw samples behind it can carry one."""
+    queries = _rendered(policy, indicator, (Part.BAD, Part.TOTAL, Part.QUERY), indicator.window)
+    samples = promql.render(indicator.samples, policy.selector, indicator.window)
+    queries[Part.NEWEST] = promql.newest(samples)
+    queries[Part.COVERAGE] = promql.coverage(samples, indicator.window)
+    if indicator.bad_samples is not None:
+        bad_samples = promql.render(indicator.bad_samples, policy.selector, indicator.window)
+        queries[Part.BIRTHS] = promql.births(bad_samples, policy.scrape_interval)
+    return queries
+
+
+def pool_queries(policy: ServicePolicy, indicator: Indicator, window: timedelta) -> dict[Part, str]:
+    """The counts over one window; none for a value indicator that does not say how much traffic stands behind it."""
+    return _rendered(policy, indicator, (Part.BAD, Part.TOTAL, Part.COUNT), window)
+
+
+def fault(answer: Answer, *, check_clock: bool) -> Fault | None:
+    """Why an answer as a whole is not believed, whatever number stands in it."""
+    if answer.warnings:
+        return Fault(Reason.WARNINGS, "; ".join(answer.warnings))
+    if not check_clock:
+        return None
+    if answer.clock_offset is None:
+        return Fault(Reason.CLOCK_SKEW, "the server does not say what time it is (no Date header)")
+    if abs(answer.clock_offset) > MAX_CLOCK_OFFSET:
+        return Fault(Reason.CLOCK_SKEW, f"the server's clock is off by {answer.clock_offset.total_seconds():+.0f} s: set the clocks right")
+    return None
+
+
+def evidence(
+    policy: ServicePolicy,
+    indicator: Indicator,
+    *,
+    at: Sequence[datetime],
+    ranges: Mapping[Part, Answer | Fault],
+    pool: Mapping[Part, Answer | Fault],
+    pool_window: timedelta,
+) -> IndicatorEvidence:
+    """`at` are the steps that `ranges` were asked for. One fault among the ranges and nothing is measured: half of it proves nothing."""
+    queries = range_queries(policy, indicator)
+    query = f"({queries[Part.BAD]}) / ({queries[Part.TOTAL]})" if indicator.is_ratio else queries[Part.QUERY]
+    unmeasured = IndicatorEvidence(indicator=indicator.name, query=query, step=policy.scrape_interval, readings=())
+    if failed := _first_fault(ranges):
+        return replace(unmeasured, reason=failed.reason, detail=failed.detail)
+    points = {part: at_steps(answer, at, policy.scrape_interval) for part, answer in ranges.items() if isinstance(answer, Answer)}
+    readings = _readings(policy, indicator, at, points)
+    pooled = _pooled(policy, indicator, pool, pool_window, births=points[Part.BIRTHS][-1] if Part.BIRTHS in points else ())
+    return replace(unmeasured, readings=readings, pooled=pooled, newest_sample_at=readings[-1].sample_at)
+
+
+def reading(answer: Answer | Fault, at: datetime) -> Reading:
+    """What a bare query said. How fresh its samples are, it cannot say."""
+    measured = answer.reason if isinstance(answer, Fault) else value(at_once(answer), None)
+    return Reading(at, None, measured) if isinstance(measured, Reason) else Reading(at, measured)
+
+
+def _rendered(policy: ServicePolicy, indicator: Indicator, parts: Sequence[Part], window: timedelta) -> dict[Part, str]:
+    texts = {Part.BAD: indicator.bad, Part.TOTAL: indicator.total, Part.QUERY: indicator.query, Part.COUNT: indicator.count}
+    return {part: promql.render(text, policy.selector, window) for part in parts if (text := texts[part]) is not None}
+
+
+def _first_fault(answers: Mapping[Part, Answer | Fault]) -> Fault | None:
+    faults = (Fault(answer.reason, f"{part}: {answer.detail}") for part, answer in answers.items() if isinstance(answer, Fault))
+    return next(faults, None)
+
+
+def _readings(
+    policy: ServicePolicy, indicator: Indicator, at: Sequence[datetime], points: Mapping[Part, Sequence[Point]]
+) -> tuple[Reading, ...]:
+    readings = []
+    newest: datetime | None = None
+    for index, moment in enumerate(at):
+        here = {part: series[index] for part, series in points.items()}
+        present = instant(here[Part.NEWEST])
+        newest = present or newest  # stays when the series has gone: then it is stale, not absent
+        if newest is None:
+            measured: float | Reason = Reason.NO_SERIES
+        elif present is None or moment - newest > policy.max_sample_age:
+            measured = Reason.STALE_SAMPLES
+        elif _is_thin(here[Part.COVERAGE], indicator.window / policy.scrape_interval):
+            measured = Reason.THIN_SAMPLES
+        else:
+            measured = _measured(indicator, here)
+        number, reason = (None, measured) if isinstance(measured, Reason) else (measured, None)
+        readings.append(Reading(moment, number, reason, newest, newborn=_newborn(here.get(Part.BIRTHS, ()))))
+    return tuple(readings)
+
+
+def _is_thin(coverage: Point, expected_samples: float) -> bool:
+    samples = value(coverage, None)
+    return isinstance(samples, Reason) or samples < LEAST_COVERAGE * expected_samples
+
+
+def _newborn(births: Point) -> bool:
+    """Whether a series of bad events is too young; one that cannot be told old is."""
+    return bool(births) and value(births, None) != 0
+
+
+def _measured(indicator: Indicator, here: Mapping[Part, Point]) -> float | Reason:
+    if not indicator.is_ratio:
+        return value(here[Part.QUERY], indicator.reduce)
+    measured = _counted(indicator, here, here.get(Part.BIRTHS, ()))
+    if isinstance(measured, Reason):
+        return measured
+    bad, total = measured
+    return finite(bad / total) if total else Reason.LOW_TRAFFIC  # 0 of 0: that there was no traffic says more than NaN
+
+
+def _counted(indicator: Indicator, here: Mapping[Part, Point], births: Point) -> tuple[float, float] | Reason:
+    """A missing numerator is 0, unless there is a series of bad events: then they were counted, but too few samples of it were seen."""
+    if here[Part.TOTAL] and births and not here[Part.BAD]:
+        return Reason.COUNTER_BIRTH if _newborn(births) else Reason.THIN_SAMPLES
+    return counts(here[Part.BAD], here[Part.TOTAL], indicator.reduce)
+
+
+def _pooled(
+    policy: ServicePolicy, indicator: Indicator, pool: Mapping[Part, Answer | Fault], window: timedelta, *, births: Point
+) -> PooledCounts | None:
+    queries = pool_queries(policy, indicator, window)
+    if not queries:
+        return None
+    unknown = PooledCounts(window=window, query=" of ".join(queries.values()))
+    if failed := _first_fault(pool):
+        return replace(unknown, reason=failed.reason)
+    here = {part: at_once(answer) for part, answer in pool.items() if isinstance(answer, Answer)}
+    if not indicator.is_ratio:
+        # one of several values stands on as little traffic as the least of them
+        traffic = value(here[Part.COUNT], Reduce.SUM if indicator.reduce is Reduce.SUM else indicator.reduce and Reduce.MIN)
+        return replace(unknown, reason=traffic) if isinstance(traffic, Reason) else replace(unknown, total=round(traffic))
+    pooled = _counted(indicator, here, births)
+    if isinstance(pooled, Reason):
+        return replace(unknown, reason=pooled)
+    bad, total = map(round, pooled)  # `increase` extrapolates: whole events again, before anything is tested on them
+    return replace(unknown, bad=min(bad, total), total=total)

@@ -1,0 +1,86 @@
+"""Asks Prometheus what a service's indicators say, several questions at once. A fault of Prometheus is a reason, not an exception."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from rollbackd.errors import PermanentError, TemporaryError
+from rollbackd.model.measurement import IndicatorEvidence, Reading
+from rollbackd.model.policy import Indicator, ServicePolicy
+from rollbackd.model.reason import Reason
+from rollbackd.prometheus import measure, promql
+from rollbackd.prometheus.answer import Answer
+from rollbackd.prometheus.client import PrometheusClient
+from rollbackd.prometheus.measure import Fault
+
+BARE_WINDOW_SCRAPES: Final = 4
+"""`$window` in a query that belongs to no indicator is as many scrape intervals: the shortest of which `check` does not warn."""
+
+
+class Measurer:
+    """`check_clock` is off in a backtest: history is right, whatever the server's clock says now."""
+
+    def __init__(self, clients: Mapping[str, PrometheusClient], *, check_clock: bool = True) -> None:
+        self._clients = clients
+        self._check_clock = check_clock
+
+    async def evidence(
+        self, policy: ServicePolicy, indicator: Indicator, *, now: datetime, lookback: timedelta, pool_window: timedelta
+    ) -> IndicatorEvidence:
+        """The indicator at every scrape interval from now back to now - lookback, and its counts over the `pool_window` up to now."""
+        client = self._clients[policy.prometheus]
+        at = measure.steps(now, policy.scrape_interval, lookback)
+        async with asyncio.TaskGroup() as group:
+            ranges = {
+                part: group.create_task(
+                    self._believed(client.query_range(query, start=at[0], end=now, step=policy.scrape_interval)), name=f"measure {part}"
+                )
+                for part, query in measure.range_queries(policy, indicator).items()
+            }
+            pool = {
+                part: group.create_task(self._believed(client.query(query, at=now)), name=f"pool {part}")
+                for part, query in measure.pool_queries(policy, indicator, pool_window).items()
+            }
+        return measure.evidence(
+            policy,
+            indicator,
+            at=at,
+            ranges={part: task.result() for part, task in ranges.items()},
+            pool={part: task.result() for part, task in pool.items()},
+            pool_window=pool_window,
+        )
+
+    async def value(self, policy: ServicePolicy, query: str, *, now: datetime) -> Reading:
+        """The one number of a query of a runbook or a check; nothing is known of the age of its samples."""
+        answer = await self._believed(self._clients[policy.prometheus].query(self._rendered(policy, query), at=now))
+        return measure.reading(answer, now)
+
+    async def label_values(self, policy: ServicePolicy, query: str, label: str, *, now: datetime) -> frozenset[str]:
+        """The values of `label` over all series of the query; raises TemporaryError | PermanentError rather than give some of them."""
+        client = self._clients[policy.prometheus]
+        answer = await client.query(self._rendered(policy, query), at=now)
+        if fault := measure.fault(answer, check_clock=self._check_clock):
+            raise TemporaryError(f"Prometheus server {policy.prometheus}: {fault.detail}")
+        return frozenset(series.labels[label] for series in answer.series if label in series.labels)
+
+    async def alert_firing(self, policy: ServicePolicy, alertname: str, labels: Mapping[str, str]) -> bool | None:
+        """Whether that alert fires in Prometheus now; None: unknown.
+
+        Only the labels that both carry are compared: external labels stand on the alert alone, those of a querier on the series alone.
+        """
+        client = self._clients[policy.prometheus]
+        answer = await self._believed(client.query(promql.firing(alertname), at=client.clock.now()))
+        if isinstance(answer, Fault):
+            return None
+        return any(all(labels.get(name, value) == value for name, value in series.labels.items()) for series in answer.series)
+
+    def _rendered(self, policy: ServicePolicy, query: str) -> str:
+        return promql.render(query, policy.selector, BARE_WINDOW_SCRAPES * policy.scrape_interval)
+
+    async def _believed(self, asked: Awaitable[Answer]) -> Answer | Fault:
+        try:
+            answer = await asked
+        except (TemporaryError, PermanentError) as error:
+            return Fault(Reason.QUERY_FAILED, str(error))
+        return measure.fault(answer, check_clock=self._check_clock) or answer

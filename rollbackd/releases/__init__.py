@@ -1,0 +1,1 @@
+"""The release register: what was released when, what it is trusted for, and the sources that say so."""

@@ -1,0 +1,118 @@
+"""The release register: one place where a report from CI, a source's answer and rollbackd's own rollback become releases."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from rollbackd.clock import Clock
+from rollbackd.errors import NotFoundError
+from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus, check_version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseReport:
+    """What a person or CI says about one release; what is left out is filled in: artifact = version, started now, live when it started.
+
+    A report about a version that is recorded as rolling, without a start of its own, finishes or fails that one.
+    """
+
+    service: str
+    version: str
+    artifact: str | None = None
+    started_at: datetime | None = None
+    live_at: datetime | None = None
+    status: ReleaseStatus | None = None
+    irreversible: bool = False
+    group: str | None = None
+    schema: str | None = None
+    schema_compatible: bool = False
+
+
+class Recorded(Protocol):
+    @property
+    def release(self) -> Release: ...
+    @property
+    def created(self) -> bool: ...
+
+
+class Releases(Protocol):
+    """The part of the store that keeps releases."""
+
+    async def record(self, release: Release) -> Recorded: ...
+    async def update(self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None) -> Release | None: ...
+    async def of_service(self, service: str) -> tuple[Release, ...]: ...
+    async def mark(self, service: str, version: str, mark: Mark, reason: str) -> bool: ...
+
+
+class Register:
+    def __init__(self, releases: Releases, clock: Clock) -> None:
+        self._releases = releases
+        self._clock = clock
+
+    async def of_service(self, service: str) -> tuple[Release, ...]:
+        """Newest first."""
+        return await self._releases.of_service(service)
+
+    async def report(self, report: ReleaseReport) -> tuple[Release, bool]:
+        """Record what was reported; the flag says whether it was new.
+
+        Raises:
+            ValueError: a version or an artifact that may not become part of a command line.
+        """
+        check_version(report.version)
+        check_version(report.artifact or report.version, what="artifact")
+        now = self._clock.now()
+        status = report.status or ReleaseStatus.LIVE
+        if report.started_at is None and status is not ReleaseStatus.ROLLING:
+            rolling = await self._rolling(report.service, report.version)
+            if rolling is not None:
+                live_at = (report.live_at or now) if status is ReleaseStatus.LIVE else None
+                updated = await self._releases.update(report.service, report.version, status=status, live_at=live_at)
+                return updated or rolling, False
+        started_at = report.started_at or report.live_at or now
+        live_at = (report.live_at or started_at) if status is ReleaseStatus.LIVE else None
+        recorded = await self._releases.record(
+            Release(
+                service=report.service,
+                version=report.version,
+                artifact=report.artifact or report.version,
+                started_at=started_at,
+                live_at=live_at,
+                status=status,
+                group=report.group,
+                irreversible=report.irreversible,
+                schema=report.schema,
+                schema_compatible=report.schema_compatible,
+            )
+        )
+        return recorded.release, recorded.created
+
+    async def mark(self, service: str, version: str, mark: Mark, *, reason: str) -> Release:
+        """Mark every record of that version. Raises NotFoundError when there is none."""
+        if not await self._releases.mark(service, version, mark, reason):
+            raise NotFoundError(f"no release {version!r} of {service} is recorded: see 'rollbackd release list {service}'")
+        return next(release for release in await self._releases.of_service(service) if release.version == version)
+
+    async def rollback_started(self, target: Release) -> None:
+        """Record rollbackd's own rollback as a release that is rolling."""
+        await self._releases.record(
+            replace(
+                target,
+                started_at=self._clock.now(),
+                live_at=None,
+                status=ReleaseStatus.ROLLING,
+                kind=ReleaseKind.ROLLBACK,
+                source="rollbackd",
+            )
+        )
+
+    async def rollback_ended(self, service: str, version: str, status: ReleaseStatus) -> None:
+        """Only the record of the rollback itself is touched: where none was begun, the target keeps its good name."""
+        rolling = await self._rolling(service, version)
+        if rolling is not None and rolling.kind is ReleaseKind.ROLLBACK:
+            live_at = self._clock.now() if status is ReleaseStatus.LIVE else None
+            await self._releases.update(service, version, status=status, live_at=live_at)
+
+    async def _rolling(self, service: str, version: str) -> Release | None:
+        newest = next((release for release in await self._releases.of_service(service) if release.version == version), None)
+        return newest if newest is not None and newest.status is ReleaseStatus.ROLLING else None

@@ -1,0 +1,76 @@
+"""Reads a config: one file, those that it includes and the runbooks beside it become `Settings`, or every error at once (I12)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import Path
+from typing import Final
+
+from rollbackd.settings import ignored, lints, runbooks, schema, yaml_file
+from rollbackd.settings.document import Place
+from rollbackd.settings.effective import Settings
+from rollbackd.settings.problems import InvalidConfigError, Problem, Problems
+from rollbackd.settings.resolve import Resolver, Written
+from rollbackd.settings.shape import shape
+
+RUNBOOKS: Final = "runbooks"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`problems` are the warnings: with an error there are no settings."""
+
+    settings: Settings
+    problems: tuple[Problem, ...]
+
+
+def load(path: Path) -> Loaded:
+    """Raises InvalidConfigError with all errors of all files."""
+    problems = Problems()
+    library = runbooks.read_all(path.parent / RUNBOOKS, problems)
+    document = yaml_file.read(path, problems)
+    root = Place(document) if document is not None else None
+    config = shape(schema.ConfigFile, root, problems) if root is not None else None
+    if root is None or config is None:
+        raise InvalidConfigError(problems.errors)
+    services: dict[str, tuple[schema.Service, Place]] = {}
+    named: dict[str, Place] = {}
+    sections: list[tuple[schema.ConfigFile | schema.IncludedFile, Place]] = [(config, root), *_included(config, root, problems)]
+    for section, place in sections:
+        for name in (place / "services").entries:
+            here = place / "services" / name
+            if name in named:
+                problems.error(here, f"service {name!r} is already in {named[name]}", at_key=True)
+            elif name in section.services:
+                services[name] = section.services[name], here
+            named.setdefault(name, here)
+    resolved = Resolver(Written(path, config, root, services, frozenset(named), library), problems).resolve()
+    if problems.errors:
+        raise InvalidConfigError(problems.errors)
+    ignored.warn(config, root, services.values(), problems)
+    for place, message in lints.lint(resolved.settings, resolved.services):
+        problems.warn(place, message)
+    return Loaded(resolved.settings, problems.warnings)
+
+
+def _included(config: schema.ConfigFile, root: Place, problems: Problems) -> Iterator[tuple[schema.IncludedFile, Place]]:
+    for position, pattern in enumerate(config.include):
+        for file in _files(pattern, root / "include" / position, problems):
+            document = yaml_file.read(file, problems)
+            section = shape(schema.IncludedFile, Place(document), problems) if document is not None else None
+            if document is not None and section is not None:
+                yield section, Place(document)
+
+
+def _files(pattern: str, place: Place, problems: Problems) -> list[Path]:
+    """What the pattern stands for; only one that is a plain name has to stand for something."""
+    anchor = Path(pattern).anchor
+    base = Path(anchor) if anchor else place.document.file.parent
+    try:
+        files = sorted(base.glob(str(Path(pattern).relative_to(anchor)) if anchor else pattern))
+    except ValueError as e:
+        problems.error(place, f"{pattern!r}: {e}")
+        return []
+    if not files and not has_magic(pattern):
+        problems.error(place, f"{pattern!r}: there is no such file beside the config")
+    return files

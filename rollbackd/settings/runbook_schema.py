@@ -1,0 +1,73 @@
+"""A runbook file as it is written, and the questions that runbooks and services ask."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, WithJsonSchema
+
+from rollbackd.model.runbook import OnFailure, RunbookKind
+from rollbackd.settings.scalars import Argv, EnvName, Expression, Flag, Label, Limit, Line, Name, PositiveDuration, Query, Statuses, Url
+from rollbackd.settings.section import NotYet, Section
+
+
+class Credential(Section):
+    """A variable that is filled from a named credential of the service."""
+
+    credential: EnvName
+
+
+def _text_or_credential(value: object) -> str:
+    return "(credential)" if isinstance(value, dict) else "(text)"
+
+
+EnvValue = Annotated[Annotated[str, Tag("(text)")] | Annotated[Credential, Tag("(credential)")], Discriminator(_text_or_credential)]
+
+
+class Question(Section):
+    """One of run, http and promql, with the answer that is hoped for: one of equals, status, exit and is."""
+
+    name: Line = ""
+    run: Argv | None = None
+    http: Url | None = None
+    promql: Query | None = None
+    env: dict[EnvName, EnvValue] = Field(default_factory=dict)
+    jmespath: Expression | None = None
+    label: Label | None = None
+    timeout: PositiveDuration = timedelta(seconds=10)
+    equals: str | None = None
+    status: Statuses | None = None
+    exit: Annotated[int, Strict(), Field(ge=0, le=255)] | None = None
+    satisfies: Limit | None = Field(default=None, alias="is")
+
+
+def _never_by_itself(_value: object) -> object:
+    raise ValueError("'manual' is not supported yet by this version, and never in a quick runbook, which runs by itself: take it out")
+
+
+class Step(Section):
+    """One of run, wait and verify."""
+
+    name: Line
+    timeout: PositiveDuration = Field(description="every step needs one, such as 5m")
+    run: Argv | None = None
+    wait: Question | None = None
+    verify: Annotated[tuple[Question, ...], Field(min_length=1)] | None = None
+    env: dict[EnvName, EnvValue] = Field(default_factory=dict)
+    probe: Question | None = None
+    idempotent: Flag = False
+    retries: Annotated[int, Strict(), Field(ge=0, le=10)] = 0
+    interruptible: Flag = False
+    on_failure: OnFailure = OnFailure.STOP
+    http: NotYet = None
+    manual: Annotated[Any, BeforeValidator(_never_by_itself), WithJsonSchema({"not": {}})] = None
+    undo: NotYet = None
+    for_each: NotYet = None
+    max_parallel: NotYet = None
+    stop_after_failures: NotYet = None
+
+
+class RunbookFile(Section):
+    name: Name
+    kind: RunbookKind = Field(description="quick, full, data or emergency")
+    budget: PositiveDuration = Field(description="how long the whole runbook may take, such as 10m")
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]

@@ -1,0 +1,133 @@
+"""The runbooks beside a config: every `runbooks/*.yaml` is read and checked, whether a service names it or not."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from rollbackd.model.runbook import Run, Runbook, Step, Verify, Wait
+from rollbackd.settings import placeholders, questions, yaml_file
+from rollbackd.settings.document import Place
+from rollbackd.settings.problems import Problems
+from rollbackd.settings.runbook_schema import Credential, Question, RunbookFile
+from rollbackd.settings.runbook_schema import Step as StepSection
+from rollbackd.settings.shape import shape
+
+_ACTIONS: Final = ("run", "wait", "verify")
+_LATER: Final = ("http", "manual")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRunbook:
+    """A runbook with what it asks of the service that uses it, each where it is asked first."""
+
+    runbook: Runbook
+    variables: Mapping[str, Place]
+    credentials: Mapping[str, Place]
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """`broken` are the names of those that have errors: naming one of these is not an error of its own."""
+
+    runbooks: Mapping[str, ReadRunbook] = field(default_factory=dict)
+    broken: frozenset[str] = frozenset()
+
+
+def read_all(directory: Path, problems: Problems) -> Library:
+    runbooks: dict[str, ReadRunbook] = {}
+    places: dict[str, Place] = {}
+    broken: set[str] = set()
+    for file in sorted(directory.glob("*.yaml")):
+        document = yaml_file.read(file, problems)
+        place = Place(document) if document is not None else None
+        section = shape(RunbookFile, place, problems) if place is not None else None
+        if place is None or section is None:
+            broken |= {file.stem, (place / "name").mark.text or ""} if place is not None else {file.stem}
+        elif section.name in places:
+            problems.error(place / "name", f"a runbook {section.name!r} is already in {places[section.name]}: give each its own name")
+        else:
+            places[section.name] = place
+            runbooks[section.name] = _Reader(problems).runbook(section, place)
+    return Library(runbooks, frozenset(broken))
+
+
+class _Reader:
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._variables: dict[str, Place] = {}
+        self._credentials: dict[str, Place] = {}
+
+    def runbook(self, section: RunbookFile, place: Place) -> ReadRunbook:
+        steps = [self._step(step, place / "steps" / position) for position, step in enumerate(section.steps)]
+        runbook = Runbook(name=section.name, kind=section.kind, budget=section.budget, steps=tuple(step for step in steps if step))
+        return ReadRunbook(runbook, self._variables, self._credentials)
+
+    def _step(self, step: StepSection, place: Place) -> Step | None:
+        actions = [action for action in (*_ACTIONS, *_LATER) if (place / action).written]
+        if len(actions) != 1:
+            self._problems.error(place, f"a step is one of {', '.join(_ACTIONS)}: here {' and '.join(actions) or 'none'} is written")
+            return None
+        self._check_run(step, place, actions[0])
+        self._check_texts(step, place)
+        action = self._action(step, place)
+        if action is None:
+            return None
+        return Step(
+            name=step.name,
+            action=action,
+            timeout=step.timeout,
+            probe=questions.probe(step.probe, place / "probe", self._problems, expected=True) if step.probe else None,
+            idempotent=step.idempotent,
+            retries=step.retries,
+            interruptible=step.interruptible,
+            on_failure=step.on_failure,
+        )
+
+    def _action(self, step: StepSection, place: Place) -> Run | Wait | Verify | None:
+        if step.run is not None:
+            return Run(argv=step.run, env=questions.environment(step.env))
+        if step.wait is not None:
+            until = questions.probe(step.wait, place / "wait", self._problems, expected=True)
+            return Wait(until=until) if until else None
+        checks = [
+            questions.probe(question, place / "verify" / position, self._problems, expected=True)
+            for position, question in enumerate(step.verify or ())
+        ]
+        return Verify(checks=tuple(check for check in checks if check)) if checks else None
+
+    def _check_run(self, step: StepSection, place: Place, action: str) -> None:
+        if step.run is not None:
+            questions.check_fixed(place / "run" / 0, step.run[0], "the command itself", self._problems)
+        elif (place / "env").written and action != "run":
+            self._problems.error(place / "env", f"'env' belongs to run: {action} has none", at_key=True)
+
+    def _check_texts(self, step: StepSection, place: Place) -> None:
+        """Every placeholder is one that there is; which variables and credentials a service has to have is noted."""
+        texts = [*questions.argv_texts(step.run or (), place / "run"), *questions.env_texts(step.env, place / "env")]
+        self._note_credentials(step.env, place / "env")
+        for question, where in _questions(step, place):
+            texts += questions.texts(question, where)
+            self._note_credentials(question.env, where / "env")
+        for where, text in texts:
+            variables = [name for name in placeholders.names(text) if name.startswith("vars.") and name != "vars."]
+            for name in variables:
+                self._variables.setdefault(name.removeprefix("vars."), where)
+            try:
+                placeholders.check(text, {"service.name", *placeholders.AT_ROLLBACK, *variables})
+            except ValueError as e:
+                self._problems.error(where, str(e))
+
+    def _note_credentials(self, env: Mapping[str, str | Credential], place: Place) -> None:
+        for variable, value in env.items():
+            if isinstance(value, Credential):
+                self._credentials.setdefault(value.credential, place / variable)
+
+
+def _questions(step: StepSection, place: Place) -> Iterator[tuple[Question, Place]]:
+    if step.probe is not None:
+        yield step.probe, place / "probe"
+    if step.wait is not None:
+        yield step.wait, place / "wait"
+    for position, question in enumerate(step.verify or ()):
+        yield question, place / "verify" / position

@@ -1,0 +1,52 @@
+"""The journal of the steps: intent before, start, outcome after (I5). It only moves forward."""
+
+from typing import Final
+
+from sqlalchemy import ColumnElement, insert, select, update
+
+from rollbackd.errors import PermanentError
+from rollbackd.failpoints import reach
+from rollbackd.model.attempt import Attempt, AttemptStatus
+from rollbackd.store.columns import as_record, as_row
+from rollbackd.store.database import Database
+from rollbackd.store.tables import attempts
+
+_UNFINISHED: Final = (AttemptStatus.INTENDED, AttemptStatus.STARTED)
+
+
+class Attempts:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def intend(self, attempt: Attempt) -> None:
+        """Durable on return: only then may anything start."""
+        await reach("attempt.before_intent")
+        await self._database.execute(insert(attempts).values(as_row(attempt)))
+        await reach("attempt.after_intent")
+
+    async def started(self, attempt: Attempt) -> None:
+        """Which process it is, so that what is left of it can be found after a crash."""
+        await self._advance(attempt, AttemptStatus.INTENDED)
+        await reach("attempt.after_start")
+
+    async def ended(self, attempt: Attempt) -> None:
+        """An uncertain one may end once more: when it has been observed."""
+        await self._advance(attempt, *_UNFINISHED, AttemptStatus.UNCERTAIN)
+        await reach("attempt.after_outcome")
+
+    async def of_incident(self, incident_id: str) -> tuple[Attempt, ...]:
+        """In the order in which they were made."""
+        return await self._where(attempts.c.incident_id == incident_id)
+
+    async def unfinished(self) -> tuple[Attempt, ...]:
+        """Those with an intent and without an outcome: after a crash nobody knows what became of them (I10)."""
+        return await self._where(attempts.c.status.in_(_UNFINISHED))
+
+    async def _advance(self, attempt: Attempt, *states: AttemptStatus) -> None:
+        change = update(attempts).where(attempts.c.id == attempt.id, attempts.c.status.in_(states))
+        if not await self._database.execute(change.values(as_row(attempt))):
+            raise PermanentError(f"attempt {attempt.id} cannot become {attempt.status}: it has already ended, or was never intended")
+
+    async def _where(self, condition: ColumnElement[bool]) -> tuple[Attempt, ...]:
+        query = select(attempts).where(condition).order_by(attempts.c.intended_at, attempts.c.step_index, attempts.c.number)
+        return await self._database.all(query, as_record(Attempt))

@@ -1,0 +1,209 @@
+"""Incidents and the decisions about them. A write names the state that it came from, and is refused when that is no longer so."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+
+from rollbackd.clock import Clock
+from rollbackd.errors import NotFoundError, TemporaryError
+from rollbackd.failpoints import reach
+from rollbackd.model.decision import Decision, History
+from rollbackd.model.incident import Incident, Outcome, Phase
+from rollbackd.store.alerts import handling
+from rollbackd.store.columns import as_record, as_row, from_microseconds, to_microseconds
+from rollbackd.store.database import Database
+from rollbackd.store.tables import alerts, decisions, incidents
+from rollbackd.store.timeline import NewEntry, Timeline, write_entries
+
+
+class ConflictError(TemporaryError):
+    """Someone else moved the incident in between: read it again, then see whether the write still makes sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`next` is the cursor of the page after this one, None on the last."""
+
+    items: tuple[Incident, ...]
+    next: str | None
+
+
+class Incidents:
+    def __init__(self, database: Database, timeline: Timeline, clock: Clock) -> None:
+        self._database = database
+        self._timeline = timeline
+        self._clock = clock
+
+    async def open(self, incident: Incident, alert_id: int | None, entries: Sequence[NewEntry]) -> bool:
+        """Write the incident, its first entries, and that its alert is handled.
+
+        False, and nothing is written: the service already has an open one (I1).
+        """
+        now = self._clock.now()
+
+        def query(connection: Connection) -> int | None:
+            if connection.execute(_open_ones().where(incidents.c.service == incident.service)).first() is not None:
+                return None
+            connection.execute(insert(incidents).values(as_row(incident)))
+            if alert_id is not None:
+                connection.execute(handling([alert_id], incident.id, now))
+            return write_entries(connection, incident.id, entries, now)
+
+        newest = await self._database.write(query, committed=self._announce)
+        if newest is None:
+            return False
+        await reach("incident.after_open")
+        return True
+
+    async def save(
+        self, before: Incident, after: Incident, *, entries: Sequence[NewEntry] = (), decision: Decision | None = None
+    ) -> Incident:
+        """`after` with its new revision; its entries and its decision are written with it or not at all.
+
+        Raises:
+            ConflictError: the incident is no longer in the phase and the revision of `before`.
+            NotFoundError: there is no such incident.
+        """
+        now = self._clock.now()
+        saved = replace(after, revision=before.revision + 1)
+        unmoved = and_(incidents.c.id == before.id, incidents.c.phase == before.phase, incidents.c.revision == before.revision)
+
+        def query(connection: Connection) -> int:
+            try:
+                written = connection.execute(update(incidents).where(unmoved).values(as_row(saved))).rowcount
+            except IntegrityError as error:
+                raise ConflictError(f"incident {before.id} cannot be opened again: {before.service} has another open one") from error
+            if written == 0:
+                found = _one(connection, before.id)
+                raise ConflictError(f"incident {before.id} has moved on from {before.phase} to {found.phase}: read it again")
+            if decision is not None:
+                connection.execute(insert(decisions).values(incident_id=before.id, decision=decision))
+            return write_entries(connection, before.id, entries, now)
+
+        await self._database.write(query, committed=self._announce)
+        if decision is not None:
+            await reach("decision.after_record")
+        return saved
+
+    async def get(self, incident_id: str) -> Incident:
+        """Raises NotFoundError."""
+        return await self._database.read(lambda connection: _one(connection, incident_id))
+
+    async def open_ones(self) -> tuple[Incident, ...]:
+        """Oldest first."""
+        return await self._database.all(_open_ones().order_by(incidents.c.opened_at, incidents.c.id), _to_incident)
+
+    async def open_of(self, service: str) -> Incident | None:
+        return await self._first(_open_ones().where(incidents.c.service == service))
+
+    async def of_alert(self, fingerprint: str, starts_at: datetime) -> Incident | None:
+        """The newest that this alert opened or joined."""
+        joined = select(alerts.c.incident_id).where(alerts.c.starts_at == starts_at, alerts.c.fingerprint == fingerprint)
+        opened = and_(incidents.c.fingerprint == fingerprint, incidents.c.starts_at == starts_at)
+        return await self._first(_newest_first().where(or_(opened, incidents.c.id.in_(joined))))
+
+    async def latest_of(self, service: str) -> Incident | None:
+        return await self._first(_newest_first().where(incidents.c.service == service))
+
+    async def page(
+        self,
+        *,
+        service: str | None = None,
+        phase: Phase | None = None,
+        outcome: Outcome | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page:
+        """Newest first. Raises ValueError for a cursor that no page gave."""
+        query = _newest_first().limit(limit + 1)
+        if service is not None:
+            query = query.where(incidents.c.service == service)
+        if phase is not None:
+            query = query.where(incidents.c.phase == phase)
+        if outcome is not None:
+            query = query.where(incidents.c.outcome == outcome)
+        if cursor is not None:
+            opened_at, incident_id = _parse_cursor(cursor)
+            same_moment = and_(incidents.c.opened_at == opened_at, incidents.c.id < incident_id)
+            query = query.where(incidents.c.opened_at <= opened_at, or_(incidents.c.opened_at < opened_at, same_moment))
+        found = await self._database.all(query, _to_incident)
+        return Page(found[:limit], _cursor_after(found[limit - 1]) if len(found) > limit else None)
+
+    async def decision_of(self, incident_id: str) -> Decision | None:
+        """The latest."""
+        query = select(decisions.c.decision).where(decisions.c.incident_id == incident_id).order_by(decisions.c.id.desc()).limit(1)
+        return next(iter(await self._database.all(query, lambda row: row.decision)), None)
+
+    async def decisions_of(self, incident_id: str) -> tuple[Decision, ...]:
+        """Oldest first."""
+        query = select(decisions.c.decision).where(decisions.c.incident_id == incident_id).order_by(decisions.c.id)
+        return await self._database.all(query, lambda row: row.decision)
+
+    async def history(self, service: str, now: datetime, *, except_incident: str | None = None) -> History:
+        """What the guards ask for. What lies in the future counts as well: a clock that was set back frees no budget (I7)."""
+        started = incidents.c.rollback_started_at
+        own = incidents.c.service == service
+        completed = and_(own, incidents.c.rollback_ended_at.is_not(None))
+        last = select(incidents.c.rollback_ended_at, incidents.c.acknowledged_by).where(completed)
+        last = last.order_by(incidents.c.rollback_ended_at.desc()).limit(1)
+        running = and_(own, incidents.c.phase == Phase.ROLLING_BACK, incidents.c.id != (except_incident or ""))
+        counts = select(
+            select(func.count()).where(own, started > now - timedelta(days=1)).scalar_subquery(),
+            select(func.count()).where(started > now - timedelta(hours=1)).scalar_subquery(),
+            select(func.count()).where(running).scalar_subquery(),
+        )
+
+        def query(connection: Connection) -> History:
+            ended = connection.execute(last).first()
+            of_service, of_fleet, steps = connection.execute(counts).one()
+            return History(
+                last_rollback_completed_at=ended.rollback_ended_at if ended else None,
+                last_rollback_acknowledged=bool(ended and ended.acknowledged_by),
+                rollbacks_of_service_last_day=of_service,
+                rollbacks_of_fleet_last_hour=of_fleet,
+                step_running=steps > 0,
+            )
+
+        return await self._database.read(query)
+
+    def _announce(self, newest: int | None) -> None:
+        self._timeline.announce(newest or 0)
+
+    async def _first(self, query: Select[Any]) -> Incident | None:
+        return next(iter(await self._database.all(query.limit(1), _to_incident)), None)
+
+
+_to_incident: Final = as_record(Incident)
+
+
+def _newest_first() -> Select[Any]:
+    return select(incidents).order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
+
+
+def _open_ones() -> Select[Any]:
+    return select(incidents).where(incidents.c.phase != Phase.CLOSED)
+
+
+def _one(connection: Connection, incident_id: str) -> Incident:
+    row = connection.execute(select(incidents).where(incidents.c.id == incident_id)).first()
+    if row is None:
+        raise NotFoundError(f"no incident {incident_id}")
+    return _to_incident(row)
+
+
+def _cursor_after(incident: Incident) -> str:
+    return f"{to_microseconds(incident.opened_at)}_{incident.id}"
+
+
+def _parse_cursor(cursor: str) -> tuple[datetime, str]:
+    opened_at, found, incident_id = cursor.partition("_")
+    try:
+        if not found:
+            raise ValueError
+        return from_microseconds(int(opened_at)), incident_id
+    except (ValueError, OverflowError):
+        raise ValueError(f"{cursor!r} is not a cursor: pass on `next` as it came, or leave it out") from None

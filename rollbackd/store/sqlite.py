@@ -1,0 +1,193 @@
+"""All that is SQLite's own: the file, its settings, its errors, and the one statement of the hot path.
+
+SQLite up to 3.51.2 can lose an acknowledged commit when two connections write and checkpoint at once. So one connection does all of
+that, and every other one is opened read-only.
+"""
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiosqlite
+import orjson
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from rollbackd.errors import MisconfiguredError, PermanentError, RollbackdError, TemporaryError
+from rollbackd.store import maintenance, schema
+from rollbackd.store.lock import locked
+
+APPLICATION_ID: Final = 0x726C6264  # "rlbd", in the header of every store
+OLDEST_SQLITE: Final = (3, 38, 0)  # the first with `->>`; RETURNING is older
+READERS: Final = 4
+
+AlertRow = tuple[int, str, str, int, str, str | None, dict[str, Any]]
+"""starts_at, fingerprint, status, received_at, service, trigger, rest; instants in microseconds."""
+AlertKey = tuple[int, str, str]
+"""starts_at, fingerprint, status."""
+
+# However many rows: one statement, which is one transaction and one trip to the connection's thread.
+_APPEND: Final = """
+INSERT INTO alerts (starts_at, fingerprint, status, received_at, service, trigger, rest)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 FROM json_each(?) WHERE true
+ON CONFLICT DO NOTHING RETURNING starts_at, fingerprint, status
+"""
+_SETTINGS: Final = (("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2), ("foreign_keys", "ON", 1))
+_UNUSABLE: Final = MappingProxyType({
+    sqlite3.SQLITE_NOTADB: "is not an SQLite database: set store.url to another file, or restore a backup",
+    sqlite3.SQLITE_CORRUPT: "is damaged: `rollbackd db check` says where; restore a backup",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: look at its owner, its mode and its directory",
+    sqlite3.SQLITE_READONLY: "cannot be written: look at its owner, its mode and how its disk is mounted",
+    sqlite3.SQLITE_IOERR_FSYNC: "was not kept by the disk: check the disk, then `rollbackd db check`",
+    sqlite3.SQLITE_IOERR_DIR_FSYNC: "was not kept by the disk: check the disk, then `rollbackd db check`",
+})  # fmt: skip
+
+
+class UnusableStoreError(PermanentError):
+    """The file cannot be trusted, or not be written any more: whoever serves from it must stop."""
+
+
+def translated_error(error: BaseException, path: Path) -> RollbackdError | None:
+    """The family that an error of sqlite3 belongs to; None: it is a bug of ours."""
+    match error:
+        case sqlite3.IntegrityError():
+            return PermanentError(f"the store refuses this: {error}")
+        case sqlite3.OperationalError() | sqlite3.DatabaseError(sqlite_errorcode=sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB):
+            code = getattr(error, "sqlite_errorcode", 0)
+            if why := _UNUSABLE.get(code) or _UNUSABLE.get(code & 0xFF):
+                return UnusableStoreError(f"{path} {why}")
+            return TemporaryError(f"the store cannot be used now: {error}", retry_after=timedelta(seconds=5))
+    return None
+
+
+@contextmanager
+def translating(path: Path) -> Iterator[None]:
+    """The errors of sqlite3, plain or wrapped by SQLAlchemy, become our families."""
+    try:
+        yield
+    except (sqlite3.Error, DBAPIError) as error:
+        translated = translated_error(error.orig if isinstance(error, DBAPIError) and error.orig else error, path)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def path_of(url: str) -> Path:
+    """The file that `sqlite:////absolute/path` or `sqlite:///relative/path` names.
+
+    Raises:
+        MisconfiguredError: any other URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = None
+    if parsed is None or parsed.drivername != "sqlite" or parsed.database in {None, "", ":memory:"} or parsed.query:
+        raise MisconfiguredError(f"{url!r} is not a store: write sqlite:////absolute/path/rollbackd.db", path="store.url")
+    return Path(str(parsed.database)).absolute()
+
+
+class Sqlite:
+    """An open file: `writing` is the only connection that writes, those of `readers` cannot."""
+
+    def __init__(self, path: Path, writing: AsyncConnection, driver: aiosqlite.Connection, readers: AsyncEngine) -> None:
+        self.path = path
+        self.writing = writing
+        self.readers = readers
+        self._driver = driver
+
+    def translating(self) -> Any:
+        return translating(self.path)
+
+    async def append(self, rows: Sequence[AlertRow]) -> list[AlertKey]:
+        """Durable when it returns, with the keys of those that were new."""
+        found: Iterable[Any] = await self._driver.execute_fetchall(_APPEND, (orjson.dumps(rows).decode(),))
+        return list(found)
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Sqlite]:
+    """Lock the directory, open the file with settings that are read back, and bring its schema up to date, after a backup.
+
+    Raises:
+        RefusedError: another process has it open.
+        MisconfiguredError: it cannot be created, is not a store of rollbackd, or was written by a newer version.
+        UnusableStoreError: it is damaged, or not ours to write.
+    """
+    path = path_of(url)
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise MisconfiguredError(f"SQLite {sqlite3.sqlite_version} is too old: rollbackd needs 3.38 or newer")
+    async with AsyncExitStack() as stack:
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.enter_context(locked(path.parent))
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise MisconfiguredError(f"cannot open {path}: {error.strerror}", path="store.url") from error
+        with translating(path):
+            writing = await stack.enter_async_context(_writer(path).connect())
+            driver: Any = (await writing.get_raw_connection()).driver_connection
+            revision = await _identify(path, driver)
+            await _configure(driver)
+            if schema.must_upgrade(revision):
+                await _upgrade(path, writing, backup=revision is not None)
+        readers = _read_only(path)
+        stack.push_async_callback(readers.dispose)  # before the writer: the connection that closes last is the one that checkpoints
+        yield Sqlite(path, writing, driver, readers)
+
+
+def _writer(path: Path) -> AsyncEngine:
+    engine = create_async_engine(
+        URL.create("sqlite+aiosqlite", database=str(path)), poolclass=NullPool, connect_args={"isolation_level": None}
+    )
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _read_only(path: Path) -> AsyncEngine:
+    """Each read is one statement without a transaction around it: it sees one state, and holds up no checkpoint."""
+    url = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
+    return create_async_engine(url, pool_size=READERS, max_overflow=0, connect_args={"isolation_level": None})
+
+
+async def _identify(path: Path, driver: aiosqlite.Connection) -> str | None:
+    """The revision of the schema, None in a new file; nothing is written before this has answered."""
+    tables = await _ask(driver, "SELECT count(*) FROM sqlite_master")
+    if tables == 0:
+        return None
+    if await _ask(driver, "PRAGMA application_id") != APPLICATION_ID:
+        raise MisconfiguredError(f"{path} is a database of another program: give rollbackd a file of its own", path="store.url")
+    return str(await _ask(driver, "SELECT version_num FROM alembic_version"))
+
+
+async def _configure(driver: aiosqlite.Connection) -> None:
+    for name, value, expected in _SETTINGS:
+        await driver.execute_fetchall(f"PRAGMA {name} = {value}")
+        if (found := await _ask(driver, f"PRAGMA {name}")) != expected:
+            raise MisconfiguredError(f"SQLite keeps {name} at {found}, not {value}: the store must be on a local disk", path="store.url")
+
+
+async def _ask(driver: aiosqlite.Connection, question: str) -> object:
+    ((answer,),) = await driver.execute_fetchall(question)
+    return answer
+
+
+async def _upgrade(path: Path, writing: AsyncConnection, *, backup: bool) -> None:
+    if backup:
+        await maintenance.backup(path, path.with_name(f"{path.name}.before-{schema.HEAD}"))
+    async with writing.begin():
+        await writing.run_sync(schema.upgrade)
+        await writing.exec_driver_sql(f"PRAGMA application_id = {APPLICATION_ID}")

@@ -1,0 +1,137 @@
+"""Who may ask for what: a token names a person, the person's role opens a route, everything else is refused with what to do.
+
+A browser is the one caller that can be made to ask by somebody else: what changes something is refused when a foreign page sent it,
+and without people the server answers only under a name of this machine (DNS rebinding).
+"""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from enum import Enum, auto
+from ipaddress import ip_address
+from types import MappingProxyType
+from typing import Final
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from rollbackd.settings.effective import Person, Role
+from rollbackd.web.deps import DEPS, Deps
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+NOBODY: Final = "anonymous"
+_PERSON: Final[web.RequestKey[str]] = web.RequestKey("person", str)
+_log: Final = structlog.get_logger("access")
+
+
+class Access(Enum):
+    OPEN = auto()
+    RECORD = auto()
+    READ = auto()
+    CONSOLE = auto()  # as READ, but a browser may ask its user for the token
+    DECIDE = auto()
+
+
+_ROLES: Final[Mapping[Access, frozenset[Role]]] = MappingProxyType({
+    Access.RECORD: frozenset({Role.CI, Role.OPERATOR}),
+    Access.READ: frozenset({Role.VIEWER, Role.OPERATOR}),
+    Access.CONSOLE: frozenset({Role.VIEWER, Role.OPERATOR}),
+    Access.DECIDE: frozenset({Role.OPERATOR}),
+})  # fmt: skip
+
+
+def guarded(handler: Handler, access: Access) -> Handler:
+    """`handler`, reached only by whoever may."""
+    if access is Access.OPEN:
+        return handler
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        _refuse_foreign_pages(request)
+        request[_PERSON] = _admit(request, access)
+        return await handler(request)
+
+    return checked
+
+
+def caller(request: web.Request) -> str:
+    """The name of who asks, for the audit."""
+    return request[_PERSON]
+
+
+def _admit(request: web.Request, access: Access) -> str:
+    """The caller's name. Raises 401 without a token that is known, 403 for a role that does not open this."""
+    deps = request.app[DEPS]
+    if not deps.settings.people:
+        return _admit_to_open_server(request, deps, access)
+    token = _token(request)
+    person: Person | None = deps.people.person(token) if token is not None else None
+    if person is None:
+        _log.warning("refused", status=401, path=request.path, remote=request.remote)
+        raise web.HTTPUnauthorized(
+            text="send the token of a person in 'auth.people': 'Authorization: Bearer TOKEN'",
+            headers={"WWW-Authenticate": _challenge(access)},
+        )
+    if person.role not in _ROLES[access]:
+        _log.warning("refused", status=403, path=request.path, person=person.name, role=person.role)
+        needed = " or ".join(sorted(_ROLES[access]))
+        raise web.HTTPForbidden(text=f"{person.name} has the role {person.role}: this needs {needed}")
+    return person.name
+
+
+def _admit_to_open_server(request: web.Request, deps: Deps, access: Access) -> str:
+    """Without people whoever reaches this machine's loopback may look and record; nobody may decide."""
+    if access is Access.DECIDE:
+        raise web.HTTPUnauthorized(
+            text="nobody may decide yet: add a person with the role operator to 'auth.people' in the config",
+            headers={"WWW-Authenticate": _challenge(access)},
+        )
+    host = urlsplit(f"//{request.host}").hostname or ""
+    external = urlsplit(deps.settings.server.external_url or "").hostname
+    if not (host in {"localhost", external} or _is_address(host)):
+        raise web.HTTPForbidden(
+            text=f"without 'auth.people' this server is not {host[:100]}: use its address, or set 'server.external_url'"
+        )
+    return NOBODY
+
+
+def _refuse_foreign_pages(request: web.Request) -> None:
+    """A browser says where a request comes from; a client that is no browser says nothing and is let pass."""
+    if request.method == "GET":
+        return
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
+    own = site in {"same-origin", "none"} if site is not None else origin is None or urlsplit(origin).netloc == request.host
+    if not own:
+        raise web.HTTPForbidden(text="another site's page asked for this: only rollbackd's own may")
+
+
+def _token(request: web.Request) -> str | None:
+    """From `Bearer TOKEN`; or, to look with a browser, the password of `Basic`."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return value.strip()
+        case "basic" if request.method == "GET":
+            try:
+                return base64.b64decode(value, validate=True).decode().partition(":")[2]
+            except (binascii.Error, UnicodeDecodeError):
+                return None
+        case _:
+            return None
+
+
+def _challenge(access: Access) -> str:
+    return (
+        'Basic realm="rollbackd: any name, the token as password", charset="UTF-8"'
+        if access is Access.CONSOLE
+        else 'Bearer realm="rollbackd"'
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

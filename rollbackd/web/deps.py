@@ -1,0 +1,69 @@
+"""What the web room is handed by `app`: one frozen record, so that a test builds the same server around its own objects."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from aiohttp import web
+
+from rollbackd.clock import Clock
+from rollbackd.flow.reporting import Reporting
+from rollbackd.intake.auth import Tokens
+from rollbackd.intake.routing import Routing
+from rollbackd.intake.webhook import Webhook
+from rollbackd.model.decision import PauseFacts
+from rollbackd.model.incident import Incident
+from rollbackd.model.plan import Plan
+from rollbackd.model.release import Mark, Release
+from rollbackd.releases.register import ReleaseReport
+from rollbackd.settings.effective import Settings
+from rollbackd.store.store import Store
+from rollbackd.telemetry.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStatus:
+    """`why_not` says in one line why it is not ready; empty when it is."""
+
+    started_at: datetime
+    ready: bool
+    why_not: str
+    version: str
+
+
+class Operator(Protocol):
+    """What a person, or CI, may ask `flow` for. `by` is who asked, for the audit.
+
+    Raises NotFoundError, RefusedError, MisconfiguredError, TemporaryError; ValueError for a question that makes no sense.
+    """
+
+    async def approve(self, incident_id: str, *, plan: str | None, by: str) -> Incident: ...
+    async def reject(self, incident_id: str, *, reason: str, by: str) -> Incident: ...
+    async def abort(self, incident_id: str, *, reason: str, by: str) -> Incident: ...
+    async def acknowledge(self, incident_id: str, *, reason: str, by: str) -> Incident: ...
+    async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: str) -> PauseFacts: ...
+    async def resume(self, service: str | None, *, by: str) -> bool: ...
+    async def plan(self, service: str, *, to: str | None = None) -> Plan: ...
+    async def rollback(
+        self, service: str, *, to: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
+    ) -> Incident: ...
+    async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]: ...
+    async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: str) -> Release: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    settings: Settings
+    store: Store
+    operator: Operator
+    reporting: Reporting
+    routing: Routing
+    webhook: Webhook
+    metrics: Metrics
+    clock: Clock
+    status: Callable[[], DaemonStatus]
+    people: Tokens
+
+
+DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

@@ -1,0 +1,24 @@
+"""What other machines ask of the daemon: its metrics, whether it lives, whether it is ready. Open to everybody, and without a secret."""
+
+from http import HTTPStatus
+
+from aiohttp import web
+
+from rollbackd.web.deps import DEPS
+from rollbackd.web.problems import problem
+
+
+async def metrics(request: web.Request) -> web.Response:
+    body, content_type = request.app[DEPS].metrics.exposition()
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+async def healthy(_request: web.Request) -> web.Response:
+    """The event loop turns."""
+    return web.Response(text="healthy\n")
+
+
+async def ready(request: web.Request) -> web.Response:
+    """It may take alerts, and act on them."""
+    status = request.app[DEPS].status()
+    return web.Response(text="ready\n") if status.ready else problem(HTTPStatus.SERVICE_UNAVAILABLE, status.why_not)

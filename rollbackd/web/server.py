@@ -1,0 +1,79 @@
+"""The web server as a value: every route with who may use it, in one table, and what holds for every answer."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from rollbackd.web import api, console, decisions, events, ops
+from rollbackd.web.access import Access, guarded
+from rollbackd.web.deps import DEPS, Deps
+from rollbackd.web.problems import problems
+
+MOST_BODY: Final = 4 * 1024 * 1024
+WEBHOOK_PATH: Final = "/webhook/alertmanager"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    method: str
+    path: str
+    access: Access
+    handler: Handler
+
+
+ROUTES: Final = (
+    Route("GET", "/api/v1/status", Access.READ, api.status),
+    Route("GET", "/api/v1/services", Access.READ, api.services),
+    Route("GET", "/api/v1/services/{name}/plan", Access.READ, api.plan),
+    Route("GET", "/api/v1/incidents", Access.READ, api.incidents),
+    Route("GET", "/api/v1/incidents/{id}", Access.READ, api.incident),
+    Route("GET", "/api/v1/incidents/{id}/report", Access.READ, api.report),
+    Route("GET", "/api/v1/releases", Access.READ, api.releases),
+    Route("GET", "/api/v1/routes", Access.READ, api.routes),
+    Route("GET", "/api/v1/events", Access.READ, events.events),
+    Route("POST", "/api/v1/releases", Access.RECORD, decisions.record_release),
+    Route("POST", "/api/v1/releases/{service}/{version}/mark", Access.DECIDE, decisions.mark_release),
+    Route("POST", "/api/v1/incidents/{id}/approve", Access.DECIDE, decisions.approve),
+    Route("POST", "/api/v1/incidents/{id}/reject", Access.DECIDE, decisions.reject),
+    Route("POST", "/api/v1/incidents/{id}/abort", Access.DECIDE, decisions.abort),
+    Route("POST", "/api/v1/incidents/{id}/acknowledge", Access.DECIDE, decisions.acknowledge),
+    Route("POST", "/api/v1/services/{name}/rollback", Access.DECIDE, decisions.rollback),
+    Route("POST", "/api/v1/pause", Access.DECIDE, decisions.pause),
+    Route("POST", "/api/v1/resume", Access.DECIDE, decisions.resume),
+    Route("GET", "/", Access.CONSOLE, console.index),
+    Route("GET", "/incidents/{id}", Access.CONSOLE, console.incident),
+    Route("GET", "/static/console.css", Access.OPEN, console.stylesheet),
+    Route("GET", "/metrics", Access.OPEN, ops.metrics),
+    Route("GET", "/-/healthy", Access.OPEN, ops.healthy),
+    Route("GET", "/-/ready", Access.OPEN, ops.ready),
+)
+
+_HEADERS: Final = {
+    "Server": "rollbackd",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+
+
+def build(deps: Deps) -> web.Application:
+    """Everything that listens. No route redirects, and a path with a slash too many is 404: a 3xx would lose alerts (I2)."""
+    application = web.Application(middlewares=[problems], client_max_size=MOST_BODY)
+    application[DEPS] = deps
+    streams = application[events.STREAMS] = events.Streams()
+    for route in ROUTES:
+        application.router.add_route(route.method, route.path, guarded(route.handler, route.access))
+    application.router.add_post(WEBHOOK_PATH, deps.webhook.handle)
+    application.on_response_prepare.append(_secure)
+    application.on_shutdown.append(streams.close_all)
+    return application
+
+
+async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")

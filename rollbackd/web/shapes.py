@@ -1,0 +1,209 @@
+"""The JSON of the API, as types: what `views` writes and what the command line reads are the same words.
+
+Names and nesting are fixed; a field may be added, none renamed. An instant is RFC 3339 text in UTC, a duration is seconds.
+"""
+
+from typing import TypedDict
+
+
+class CheckShape(TypedDict):
+    name: str
+    verdict: str
+    reason: str
+    query: str | None
+    value: str | None
+    limit: str | None
+    sample_time: str | None
+    at: str
+
+
+class AttemptShape(TypedDict):
+    id: str
+    step: str
+    step_index: int
+    number: int
+    argv: list[str]
+    status: str
+    detail: str
+    exit_code: int | None
+    signal: str | None
+    intended_at: str
+    started_at: str | None
+    ended_at: str | None
+
+
+class AttemptOutput(AttemptShape):
+    output: str
+
+
+class MeasureShape(TypedDict):
+    """One objective or trigger in one look."""
+
+    name: str
+    indicator: str
+    verdict: str
+    value: float | None
+    limit: str
+    reason: str | None
+
+
+class LookShape(TypedDict):
+    at: str
+    objectives: list[MeasureShape]
+    triggers: list[MeasureShape]
+
+
+class EntryShape(TypedDict):
+    seq: int
+    incident: str
+    at: str
+    kind: str
+    text: str
+    data: dict[str, object]
+
+
+class IncidentShape(TypedDict):
+    """As it stands in a list."""
+
+    id: str
+    service: str
+    trigger: str | None
+    alertname: str | None
+    phase: str
+    decision: str | None
+    reason: str | None
+    blame: str | None
+    outcome: str | None
+    mode: str
+    why: str
+    opened_at: str
+    starts_at: str | None
+    delivered_at: str | None
+    onset: str | None
+    decided_at: str | None
+    proposed_at: str | None
+    escalated_at: str | None
+    rollback_started_at: str | None
+    rollback_ended_at: str | None
+    closed_at: str | None
+    suspect: str | None
+    target: str | None
+    plan: str | None
+    value: float | None
+    abort_reason: str | None
+    acknowledged_by: str | None
+    requested_by: str | None
+    request_reason: str | None
+    reason_code: str | None
+
+
+class IncidentInList(IncidentShape):
+    attempts: list[AttemptShape]
+
+
+class IncidentRecord(IncidentShape):
+    """One incident with everything that is known of it. `deciding` is the name of the check that decided; None: every one passed."""
+
+    attempts: list[AttemptOutput]
+    deciding: str | None
+    checks: list[CheckShape]
+    looks: list[LookShape]
+    timeline: list[EntryShape]
+
+
+class ReleaseShape(TypedDict):
+    service: str
+    version: str
+    artifact: str
+    started_at: str
+    live_at: str | None
+    status: str
+    kind: str
+    mark: str
+    mark_reason: str
+    group: str | None
+    irreversible: bool
+    schema: str | None
+    schema_compatible: bool
+    source: str
+
+
+class VersionShape(TypedDict):
+    version: str | None
+    artifact: str | None
+
+
+class StepShape(TypedDict):
+    """`argv` is empty for a step without a process; `text` says in one line what any step does."""
+
+    name: str
+    kind: str
+    argv: list[str]
+    text: list[str]
+    timeout: float
+
+
+class PlanShape(TypedDict):
+    service: str
+    runbook: str
+    current: VersionShape
+    target: VersionShape
+    steps: list[StepShape]
+    digest: str
+
+
+class PauseShape(TypedDict):
+    scope: str
+    paused: bool
+    until: str | None
+    why: str
+
+
+class ServiceShape(TypedDict):
+    name: str
+    mode: str
+    runbook: str | None
+    triggers: list[str]
+    objectives: list[str]
+    pause: PauseShape
+    incident: str | None
+    live: str | None
+
+
+class StatusShape(TypedDict):
+    version: str
+    started_at: str
+    ready: bool
+    why_not: str
+    services: int
+    incidents_open: list[IncidentShape]
+    pauses: list[PauseShape]
+
+
+class RouteShape(TypedDict):
+    service: str | None
+    trigger: str | None
+    reason: str | None
+    why: str
+
+
+class ResumedShape(TypedDict):
+    """`resumed` is false when it was not paused."""
+
+    scope: str
+    resumed: bool
+
+
+class IncidentPage(TypedDict):
+    items: list[IncidentInList]
+    next: str | None
+
+
+class ServicePage(TypedDict):
+    items: list[ServiceShape]
+    next: str | None
+
+
+class ReleasePage(TypedDict):
+    items: list[ReleaseShape]
+    next: str | None

@@ -1,0 +1,16 @@
+"""What every test stands on: no leftover task or thread, and on CI no real-server test that was skipped."""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where the real servers are promised, a test that skips itself has failed."""
+    report = yield
+    if report.skipped and os.environ.get("REQUIRE_REAL_SERVERS") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but REQUIRE_REAL_SERVERS is set: {report.longrepr}"
+    return report

@@ -1,0 +1,242 @@
+"""A small world around the whole daemon: a service that is really deployed by a tool, and a Prometheus that measures what runs.
+
+    async with World(tmp_path) as world:
+        await world.release("v1", ago=timedelta(days=1))
+        await world.release("v2")                 # deployed, recorded, and bad
+        await world.alert()
+        incident = await world.closed()
+
+The measured error ratio follows the versions that the tool has deployed, so a rollback heals it and nothing else does. Time constants
+are settings, and are sub-second here.
+"""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+from rollbackd import app
+from rollbackd.clock import SystemClock, rfc3339
+from rollbackd.settings.load import load
+from tests.fakes.prometheus import FakePrometheus
+
+SERVICE = "shop-api"
+REQUESTS = 1000.0
+_PATIENCE = 20.0
+
+_TOOL = """#!/bin/sh
+# deploy VERSION | deploy --status: keeps what is live, and writes every effect down
+cd {directory} || exit 1
+if [ "$1" = --status ]; then cat live; exit 0; fi
+if [ -e refuse ]; then echo 'the registry does not answer' >&2; exit 1; fi
+echo "$(date +%s.%N) $1" >>effects.log
+[ -e lie ] || echo "$1" >live
+[ ! -e linger ] || sleep 60
+echo "deployed $1"
+"""
+
+
+class World:
+    def __init__(self, directory: Path, *, bad: tuple[str, ...] = ("v2",), **settings: Any) -> None:
+        self.directory = directory
+        self.tool = directory / "deploy"
+        self.bad = set(bad)
+        self.outage_since: datetime | None = None
+        self.settings = settings
+        self.token = secrets.token_hex(8)
+        self.prometheus = FakePrometheus()
+        self.daemon: app.Daemon | None = None
+        self._stack = AsyncExitStack()
+        self._daemon_stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        self.tool.write_text(_TOOL.format(directory=self.directory))
+        self.tool.chmod(0o755)
+        (self.directory / "effects.log").touch()
+        await self._stack.enter_async_context(self.prometheus)
+        self.http = await self._stack.enter_async_context(aiohttp.ClientSession())
+        self.measure()
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+        await self._stack.aclose()
+
+    async def start(self) -> None:
+        """The daemon, on the files that are there."""
+        settings = load(self.write_config()).settings
+        self.daemon = await self._daemon_stack.enter_async_context(app.running(settings))
+
+    async def stop(self) -> None:
+        await self._daemon_stack.aclose()
+        self.daemon = None
+
+    def write_config(self, *, port: int = 0) -> Path:
+        (self.directory / "operator.token").write_text(self.token)
+        (self.directory / "ingest.token").write_text(self.token + "-ingest")
+        for name in ("operator.token", "ingest.token"):
+            (self.directory / name).chmod(0o600)
+        config = {
+            "server": {"listen": f"127.0.0.1:{port}"},
+            "auth": {
+                "ingest": {"token_file": "ingest.token"},
+                "people": [{"name": "oncall", "role": "operator", "token_file": "operator.token"}],
+            },
+            "prometheus": {"url": self.prometheus.url, "timeout": "1s", "scrape_interval": "200ms"},
+            "store": {"url": f"sqlite:///{self.directory / 'state' / 'rollbackd.db'}"},
+            "indicators": {
+                "error_rate": {
+                    "bad": 'sum(increase(http_requests_total{$selector,code=~"5.."}[$window]))',
+                    "total": "sum(increase(http_requests_total{$selector}[$window]))",
+                    "samples": "http_requests_total{$selector}",
+                    "bad_samples": 'http_requests_total{$selector,code=~"5.."}',
+                    "window": "800ms",
+                },
+            },
+            "triggers": {
+                "HighErrorRate": {"indicator": "error_rate", "breach": "> 0.01", "clear": "<= 0.005", "for": "400ms", "min_requests": 50},
+            },
+            "objectives": {"error_rate": {"indicator": "error_rate", "target": "< 0.005"}},
+            "defaults": {
+                "settling": "1ms",
+                "give_up_after": "1s",
+                "recheck_every": "200ms",
+                "blame_window": "1m",
+                "watch": {"duration": "4s", "interval": "200ms", "stable_for": "600ms"},
+            },
+            "services": {
+                SERVICE: {
+                    "mode": "auto",
+                    "running_version": {"run": [str(self.tool), "--status"]},
+                    "runbook": "shop-quick",
+                    **self.settings,
+                }
+            },
+        }
+        runbooks = self.directory / "runbooks"
+        runbooks.mkdir(exist_ok=True)
+        (self.directory / "state").mkdir(exist_ok=True)
+        (runbooks / "shop-quick.yaml").write_text(json.dumps(self.runbook()))
+        path = self.directory / "rollbackd.yaml"
+        path.write_text(json.dumps(config))
+        return path
+
+    def runbook(self) -> Mapping[str, Any]:
+        return {
+            "name": "shop-quick",
+            "kind": "quick",
+            "budget": "1m",
+            "steps": [
+                {
+                    "name": "deploy",
+                    "run": [str(self.tool), "${target.version}"],
+                    "timeout": "10s",
+                    "idempotent": True,
+                    "probe": {"run": [str(self.tool), "--status"], "equals": "${target.version}"},
+                }
+            ],
+        }
+
+    def measure(self) -> None:
+        """Prometheus measures what runs: bad versions fail every third request."""
+        self.prometheus.answer(r'sum\(increase\(.*code=~"5', lambda at: REQUESTS * self.ratio(at))
+        self.prometheus.answer(r"sum\(increase\(http_requests_total\{[^}]*service=\"shop-api\"\}", REQUESTS)
+
+    def ratio(self, at: datetime) -> float:
+        if self.outage_since is not None and at >= self.outage_since:
+            return 0.3
+        live = [version for deployed_at, version in self.effects() if deployed_at <= at]
+        return 0.3 if live and live[-1] in self.bad else 0.0
+
+    def effects(self) -> list[tuple[datetime, str]]:
+        """What the tool really did, in order: the oracle."""
+        lines = (self.directory / "effects.log").read_text().splitlines()
+        return [(datetime.fromtimestamp(float(at), UTC), version) for at, version in (line.split() for line in lines)]
+
+    @property
+    def live(self) -> str:
+        return (self.directory / "live").read_text().strip()
+
+    @property
+    def url(self) -> str:
+        assert self.daemon is not None
+        return self.daemon.url
+
+    async def release(self, version: str, *, ago: timedelta | None = None, record: bool = True) -> None:
+        """Deployed by the tool and recorded; with `ago` only recorded, at that time, and live unless something is already."""
+        if ago is None:
+            await self.run_tool(version)
+        elif not (self.directory / "live").exists():
+            (self.directory / "live").write_text(version)
+        if record:
+            at = rfc3339(SystemClock().now() - (ago or timedelta()))
+            await self.post("/api/v1/releases", {"service": SERVICE, "version": version, "started_at": at, "live_at": at})
+
+    async def run_tool(self, *arguments: str) -> int:
+        process = await asyncio.create_subprocess_exec(self.tool, *arguments, stdout=asyncio.subprocess.DEVNULL)
+        return await process.wait()
+
+    async def alert(
+        self, *, status: str = "firing", starts_at: datetime | None = None, alertname: str = "HighErrorRate"
+    ) -> Mapping[str, Any]:
+        return await self.post_alerts([self.alert_object(status=status, starts_at=starts_at, alertname=alertname)])
+
+    def alert_object(
+        self, *, status: str = "firing", starts_at: datetime | None = None, alertname: str = "HighErrorRate", fingerprint: str = "f" * 16
+    ) -> dict[str, Any]:
+        started = starts_at or SystemClock().now()
+        return {
+            "status": status,
+            "labels": {"alertname": alertname, "service": SERVICE},
+            "annotations": {},
+            "startsAt": rfc3339(started),
+            "endsAt": "0001-01-01T00:00:00Z" if status == "firing" else rfc3339(SystemClock().now()),
+            "generatorURL": "",
+            "fingerprint": fingerprint,
+        }
+
+    async def post_alerts(self, alerts: list[dict[str, Any]], **more: Any) -> Mapping[str, Any]:
+        body = {
+            "version": "4", "groupKey": "{}", "truncatedAlerts": 0, "status": "firing", "receiver": "rollbackd",
+            "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {}, "externalURL": "", "alerts": alerts, **more,
+        }  # fmt: skip
+        headers = {"Authorization": f"Bearer {self.token}-ingest"}
+        async with self.http.post(f"{self.url}/webhook/alertmanager", json=body, headers=headers) as response:
+            assert response.status == 200, await response.text()
+            return dict(await response.json())
+
+    async def post(self, path: str, body: Mapping[str, Any], *, expect: int | None = None) -> Mapping[str, Any]:
+        async with self.http.post(f"{self.url}{path}", json=body, headers={"Authorization": f"Bearer {self.token}"}) as response:
+            answer = await response.json()
+            assert response.status == expect if expect else response.ok, answer
+            return dict(answer)
+
+    async def get(self, path: str) -> Mapping[str, Any]:
+        async with self.http.get(f"{self.url}{path}", headers={"Authorization": f"Bearer {self.token}"}) as response:
+            answer = await response.json()
+            assert response.ok, answer
+            return dict(answer)
+
+    async def incidents(self) -> list[Mapping[str, Any]]:
+        return list((await self.get("/api/v1/incidents"))["items"])
+
+    async def reached(self, *phases: str) -> Mapping[str, Any]:
+        """The newest incident, once it is in one of these phases."""
+        seen: list[Mapping[str, Any]] = []
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while not (seen := await self.incidents()) or seen[0]["phase"] not in phases:  # noqa: ASYNC110 - asks a server
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"no incident reached {phases}: {seen}") from None
+        return await self.get(f"/api/v1/incidents/{seen[0]['id']}")
+
+    async def closed(self) -> Mapping[str, Any]:
+        return await self.reached("closed")

@@ -1,0 +1,462 @@
+"""The steps of a plan, in order, each attempt journaled, also after a restart."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rollbackd.action.runner import Gate, Refusal, RunResult, RunStatus
+from rollbackd.errors import TemporaryError
+from rollbackd.failpoints import FailpointError
+from rollbackd.model.attempt import AttemptStatus
+from rollbackd.model.condition import Condition
+from rollbackd.model.policy import SecretRef
+from rollbackd.model.reason import Reason
+from rollbackd.model.runbook import CredentialRef, OnFailure, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
+from tests.fakes.rollout import INCIDENT, Rollout
+from tests.unit.action.conftest import children, eventually, open_files
+
+SUCCEEDED, FAILED, UNCERTAIN = AttemptStatus.SUCCEEDED, AttemptStatus.FAILED, AttemptStatus.UNCERTAIN
+SHORT = timedelta(milliseconds=150)
+
+
+@pytest.fixture
+async def rollout(tmp_path: Path) -> AsyncIterator[Rollout]:
+    before = open_files(), children()
+    yield Rollout(tmp_path)
+    assert (open_files(), children()) == before
+
+
+def gates(*answers: Gate) -> "Gates":
+    return Gates(list(answers))
+
+
+class Gates:
+    """Answers in turn, then go."""
+
+    def __init__(self, answers: list[Gate]) -> None:
+        self._answers = answers
+
+    async def __call__(self) -> Gate:
+        return self._answers.pop(0) if self._answers else Gate.GO
+
+
+# One step
+
+
+async def test_a_step_that_is_seen_to_be_done_has_succeeded(rollout: Rollout) -> None:
+    assert await rollout.run(rollout.deploy()) == RunResult(status=RunStatus.SUCCEEDED)
+    assert [attempt.status for attempt in rollout.journal.written] == [AttemptStatus.INTENDED, AttemptStatus.STARTED, SUCCEEDED]
+    intended, started, ended = rollout.journal.written
+    assert (intended.id, intended.number, intended.argv) == ("i1-0-1", 1, ("./tool", "deploy", "img:v1"))
+    assert intended.process is None
+    assert started.process is not None
+    assert started.started_at is not None
+    assert (ended.process, ended.exit_code, ended.detail) == (started.process, 0, "exit 0; img:v1, wanted img:v1")
+    assert rollout.tool.effects() == [("i1-0-1", "img:v1")]
+    assert [report.kind for report in rollout.reports] == ["step_started", "step_succeeded"]
+
+
+async def test_exit_0_alone_is_not_success(rollout: Rollout) -> None:
+    rollout.tool.behave(before="exit 0")
+    result = await rollout.run(rollout.deploy(), rollout.sh("touch later"))
+    assert result == RunResult(status=RunStatus.FAILED, step="deploy", reason=Reason.STEP_FAILED, detail="exit 0; img:v2, wanted img:v1")
+    assert rollout.journal.statuses() == [FAILED]
+
+
+async def test_exit_0_with_a_probe_that_cannot_tell_is_uncertain(rollout: Rollout) -> None:
+    rollout.tool.behave(asked="exit 1")
+    result = await rollout.run(rollout.deploy(idempotent=True, retries=3))
+    assert (result.status, result.reason) == (RunStatus.UNCERTAIN, Reason.STEP_UNCERTAIN)
+    assert rollout.journal.statuses() == [UNCERTAIN]
+    assert len(rollout.tool.effects()) == 1
+
+
+async def test_an_effect_that_comes_a_moment_later_is_waited_for(rollout: Rollout) -> None:
+    rollout.tool.behave(asked="if ! test -e asked-before; then touch asked-before; echo img:v2; exit; fi")
+    assert (await rollout.run(rollout.deploy())).status is RunStatus.SUCCEEDED
+
+
+async def test_without_a_probe_the_exit_code_decides(rollout: Rollout) -> None:
+    assert (await rollout.run(rollout.sh("true"))).status is RunStatus.SUCCEEDED
+    result = await rollout.run(rollout.sh("exit 3"), first_index=1)
+    assert (result.status, result.detail) == (RunStatus.FAILED, "exit 3")
+
+
+async def test_a_client_that_fails_after_its_server_accepted_is_done(rollout: Rollout) -> None:
+    rollout.tool.behave(after="echo 502 from the API; exit 1")
+    assert (await rollout.run(rollout.deploy(idempotent=True, retries=2))).status is RunStatus.SUCCEEDED
+    assert rollout.journal.last().detail == "exit 1; img:v1, wanted img:v1"
+    assert len(rollout.tool.effects()) == 1
+
+
+@pytest.mark.parametrize(("idempotent", "attempts"), [(True, 3), (False, 1)])
+async def test_only_an_idempotent_command_is_tried_again(rollout: Rollout, *, idempotent: bool, attempts: int) -> None:
+    rollout.tool.behave(before="exit 1")
+    result = await rollout.run(rollout.deploy(idempotent=idempotent, retries=2))
+    assert result.status is RunStatus.FAILED
+    assert [attempt.id for attempt in await rollout.journal.of_incident(INCIDENT)] == [f"i1-0-{number + 1}" for number in range(attempts)]
+    assert rollout.journal.statuses() == [FAILED] * attempts
+
+
+async def test_a_later_attempt_may_succeed(rollout: Rollout) -> None:
+    rollout.tool.behave(before="if ! test -e tried; then touch tried; exit 1; fi")
+    assert (await rollout.run(rollout.deploy(idempotent=True, retries=1))).status is RunStatus.SUCCEEDED
+    assert rollout.journal.statuses() == [FAILED, SUCCEEDED]
+
+
+async def test_a_timeout_ends_as_it_is_observed(rollout: Rollout) -> None:
+    rollout.tool.behave(after="sleep 60")
+    assert (await rollout.run(rollout.deploy(timeout=SHORT))).status is RunStatus.SUCCEEDED
+    rollout.tool.live = "img:v2"
+    rollout.tool.behave(before="sleep 60")
+    assert (await rollout.run(rollout.deploy(timeout=SHORT), first_index=1)).status is RunStatus.FAILED
+    assert rollout.journal.last().status is AttemptStatus.TIMED_OUT
+    rollout.tool.behave(before="sleep 60", asked="exit 1")
+    assert (await rollout.run(rollout.deploy(timeout=SHORT), first_index=2)).status is RunStatus.UNCERTAIN
+    assert (await rollout.run(rollout.deploy(timeout=SHORT, probe=False), first_index=3)).status is RunStatus.FAILED
+    assert rollout.journal.last().status is AttemptStatus.TIMED_OUT
+
+
+async def test_what_a_command_leaves_behind_is_said(rollout: Rollout) -> None:
+    await rollout.run(rollout.sh("sleep 1000 & echo $!"))
+    pid = rollout.journal.last().output
+    assert rollout.journal.last().detail == f"exit 0; left behind and ended: process {pid}"
+
+
+async def test_output_is_kept_without_secrets(rollout: Rollout, tmp_path: Path) -> None:
+    (tmp_path / "fly.token").write_text("fo1_secret")
+    rollout.policy = replace(rollout.policy, credentials={"FLY_API_TOKEN": SecretRef(file=str(tmp_path / "fly.token"))})
+    env = {"TOKEN": CredentialRef("FLY_API_TOKEN"), "TO": "${target.artifact}", "INCIDENT": "${incident.id}"}
+    script = "echo $TOKEN to $TO in $INCIDENT; printf '\\033[31m%s' $TOKEN >&2; test -z $FLY_API_TOKEN"
+    await rollout.run(rollout.sh(script, action=Run(argv=("sh", "-c", script), env=env)))
+    assert (rollout.journal.last().status, rollout.journal.last().output) == (SUCCEEDED, "[redacted] to img:v1 in i1\n[redacted]")
+
+
+async def test_a_credential_that_is_not_there_fails_the_step_before_it_starts(rollout: Rollout) -> None:
+    step = rollout.sh("true", action=Run(argv=("true",), env={"TOKEN": CredentialRef("FLY_API_TOKEN")}))
+    assert (await rollout.run(step)).status is RunStatus.FAILED
+    assert (rollout.journal.last().status, rollout.journal.last().started_at) == (FAILED, None)
+    assert "is not a credential of api" in rollout.journal.last().detail
+
+
+# Several steps
+
+
+async def test_steps_run_in_order_and_each_once(rollout: Rollout, tmp_path: Path) -> None:
+    steps = [rollout.sh(f"echo {number} >> order") for number in range(3)]
+    assert (await rollout.run(*steps)).status is RunStatus.SUCCEEDED
+    assert (await rollout.run(*steps)).status is RunStatus.SUCCEEDED
+    assert (tmp_path / "order").read_text().split() == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("asked", ["", "exit 1"])  # failed, uncertain
+async def test_a_step_that_may_fail_is_passed_over_and_said(rollout: Rollout, asked: str) -> None:
+    rollout.tool.behave(before="exit 0", asked=asked)
+    steps = (rollout.deploy(name="nice to have", on_failure=OnFailure.CONTINUE), rollout.sh("true"))
+    result = await rollout.run(*steps)
+    assert result.status is RunStatus.SUCCEEDED
+    assert result.detail.startswith("nice to have: exit 0; ")
+    assert await rollout.run(*steps) == result
+    assert len(await rollout.journal.of_incident(INCIDENT)) == 2
+
+
+async def test_a_second_plan_of_the_incident_has_numbers_of_its_own(rollout: Rollout) -> None:
+    await rollout.run(rollout.sh("true"), rollout.sh("exit 1"))
+    assert (await rollout.run(rollout.sh("true"), first_index=2)).status is RunStatus.SUCCEEDED
+    assert [attempt.id for attempt in await rollout.journal.of_incident(INCIDENT)] == ["i1-0-1", "i1-1-1", "i1-2-1"]
+
+
+async def test_a_budget_that_is_used_up_is_said_once_and_stops_nothing(rollout: Rollout) -> None:
+    result = await rollout.run(rollout.sh("true"), rollout.sh("true"), budget=timedelta(microseconds=1))
+    assert result.status is RunStatus.SUCCEEDED
+    assert len(rollout.told("over_budget")) == 1
+
+
+# Stopping
+
+
+async def test_a_pause_holds_before_the_next_step_and_the_run_goes_on_later(rollout: Rollout) -> None:
+    steps = (rollout.sh("echo a >> order"), rollout.sh("echo b >> order"))
+    paused = await rollout.run(*steps, gate=gates(Gate.GO, Gate.GO, Gate.HOLD))
+    assert (paused.status, paused.step, paused.reason) == (RunStatus.PAUSED, "echo b >> order", Reason.PAUSED)
+    assert rollout.journal.statuses() == [SUCCEEDED]
+    assert (await rollout.run(*steps)).status is RunStatus.SUCCEEDED
+    assert rollout.journal.statuses() == [SUCCEEDED, SUCCEEDED]
+
+
+async def test_an_abort_holds_before_a_retry_as_well(rollout: Rollout) -> None:
+    rollout.tool.behave(before="exit 1")
+    result = await rollout.run(rollout.deploy(idempotent=True, retries=5), gate=gates(Gate.GO, Gate.GO, Gate.STOP))
+    assert (result.status, result.reason) == (RunStatus.ABORTED, Reason.ABORTED)
+    assert rollout.journal.statuses() == [FAILED]
+
+
+async def test_an_abort_ends_a_step_that_is_interruptible(rollout: Rollout, tmp_path: Path) -> None:
+    interrupt = asyncio.Event()
+    step = rollout.sh("touch runs; sleep 60", interruptible=True)
+    async with asyncio.TaskGroup() as group:
+        gate = gates(Gate.GO, Gate.GO, Gate.STOP)
+        running = group.create_task(rollout.run(step, rollout.sh("touch later"), gate=gate, interrupt=interrupt))
+        await eventually((tmp_path / "runs").exists)
+        interrupt.set()
+    assert running.result().status is RunStatus.ABORTED
+    assert rollout.journal.statuses() == [AttemptStatus.INTERRUPTED]
+
+
+async def test_an_abort_lets_any_other_step_finish(rollout: Rollout, tmp_path: Path) -> None:
+    interrupt = asyncio.Event()
+    step = rollout.sh("touch runs; until test -e finish; do :; done")
+    async with asyncio.TaskGroup() as group:
+        gate = gates(Gate.GO, Gate.GO, Gate.STOP)
+        running = group.create_task(rollout.run(step, rollout.sh("touch later"), gate=gate, interrupt=interrupt))
+        await eventually((tmp_path / "runs").exists)
+        interrupt.set()
+        (tmp_path / "finish").touch()
+    assert running.result().status is RunStatus.ABORTED
+    assert rollout.journal.statuses() == [SUCCEEDED]
+    assert not (tmp_path / "later").exists()
+
+
+async def test_a_stop_said_while_the_running_version_is_looked_at_counts(rollout: Rollout) -> None:
+    gate = gates()
+
+    async def compare_and_set() -> None:
+        gate._answers.append(Gate.STOP)
+
+    assert (await rollout.run(rollout.deploy(), gate=gate, compare_and_set=compare_and_set)).status is RunStatus.ABORTED
+    assert rollout.journal.written == []
+
+
+# Compare-and-set
+
+
+async def test_what_is_not_as_decided_is_refused_before_anything_runs(rollout: Rollout) -> None:
+    async def changed() -> Refusal:
+        return Refusal(Reason.RUNNING_VERSION_CHANGED, "running is img:v3")
+
+    result = await rollout.run(rollout.deploy(), compare_and_set=changed)
+    assert result == RunResult(status=RunStatus.REFUSED, step="deploy", reason=Reason.RUNNING_VERSION_CHANGED, detail="running is img:v3")
+    assert rollout.journal.written == []
+
+
+async def test_it_is_asked_once_and_later_commands_see_the_target_running(rollout: Rollout) -> None:
+    asked = []
+
+    async def as_decided() -> None:
+        asked.append(rollout.tool.live)
+
+    rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
+    steps = (rollout.deploy(), rollout.sh("true"), rollout.sh("true"))
+    assert (await rollout.run(*steps, compare_and_set=as_decided)).status is RunStatus.SUCCEEDED
+    assert asked == ["img:v2"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "idempotent", "status"),
+    [
+        ("", False, RunStatus.REFUSED),
+        ("", True, RunStatus.REFUSED),
+        ("exit 1", False, RunStatus.REFUSED),
+        ("exit 1", True, RunStatus.SUCCEEDED),
+    ],
+)
+async def test_somebody_deploys_between_two_steps(rollout: Rollout, asked: str, *, idempotent: bool, status: RunStatus) -> None:
+    async def as_decided() -> None: ...
+
+    rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
+    (_, behind), later = (rollout.deploy(), rollout.sh("echo img:v3 > live")), rollout.sh("touch later", idempotent=idempotent)
+    rollout.tool.behave(asked=asked)
+    result = await rollout.run(behind, later, compare_and_set=as_decided)
+    assert (result.status, result.step) == (status, None if status is RunStatus.SUCCEEDED else "touch later")
+
+
+# Cut off
+
+
+async def cut_off(rollout: Rollout, step: Step, started: Path) -> None:
+    """As far as the journal can tell, the daemon died while the step ran."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rollout.run(step))
+        await eventually(started.exists)
+        running.cancel()
+    assert running.cancelled()
+    assert rollout.journal.statuses() == [AttemptStatus.STARTED]
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_after_a_restart_a_step_that_is_done_is_not_done_again(rollout: Rollout, tmp_path: Path, *, idempotent: bool) -> None:
+    rollout.tool.behave(after="touch started; sleep 60")
+    step = rollout.deploy(idempotent=idempotent)
+    await cut_off(rollout, step, tmp_path / "started")
+    assert (await rollout.run(step)).status is RunStatus.SUCCEEDED
+    assert rollout.journal.statuses() == [SUCCEEDED]
+    assert rollout.journal.last().detail == "cut off; img:v1, wanted img:v1"
+    assert len(rollout.tool.effects()) == 1
+
+
+async def test_after_a_restart_an_idempotent_step_that_is_not_done_gets_one_new_attempt(rollout: Rollout, tmp_path: Path) -> None:
+    step = rollout.deploy(idempotent=True)
+    rollout.tool.behave(before="touch started; sleep 60")
+    await cut_off(rollout, step, tmp_path / "started")
+    rollout.tool.behave()
+    assert (await rollout.run(step)).status is RunStatus.SUCCEEDED
+    assert rollout.journal.statuses() == [UNCERTAIN, SUCCEEDED]
+    assert rollout.tool.effects() == [("i1-0-2", "img:v1")]
+
+
+@pytest.mark.parametrize("how", [{"idempotent": False}, {"idempotent": True, "probe": False}])
+async def test_after_a_restart_nothing_is_repeated_blindly(rollout: Rollout, tmp_path: Path, how: dict[str, bool]) -> None:
+    step = rollout.deploy(**how)
+    rollout.tool.behave(before="touch started; sleep 60")
+    await cut_off(rollout, step, tmp_path / "started")
+    rollout.tool.behave()
+    for _ in range(2):
+        result = await rollout.run(step)
+        assert (result.status, result.reason) == (RunStatus.UNCERTAIN, Reason.STEP_UNCERTAIN)
+        assert rollout.journal.statuses() == [UNCERTAIN]
+    assert rollout.tool.effects() == []
+
+
+async def test_the_running_version_speaks_for_the_first_command_only(rollout: Rollout, tmp_path: Path) -> None:
+    rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
+    step = rollout.deploy(probe=False, idempotent=True)
+    rollout.tool.behave(after="touch started; sleep 60")
+    await cut_off(rollout, step, tmp_path / "started")
+    (tmp_path / "started").unlink()
+    later = rollout.sh("touch started; sleep 60", idempotent=True)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rollout.run(step, later))
+        await eventually((tmp_path / "started").exists)
+        running.cancel()
+    assert rollout.journal.statuses() == [SUCCEEDED, AttemptStatus.STARTED]
+    assert (await rollout.run(step, later)).detail == "the step has no probe"
+    assert rollout.journal.statuses() == [SUCCEEDED, UNCERTAIN]
+
+
+async def test_an_interrupted_step_is_observed_when_the_run_goes_on(rollout: Rollout, tmp_path: Path) -> None:
+    interrupt = asyncio.Event()
+    step = rollout.deploy(interruptible=True)
+    rollout.tool.behave(after="touch started; sleep 60")
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rollout.run(step, interrupt=interrupt))
+        await eventually((tmp_path / "started").exists)
+        interrupt.set()
+    assert running.result().status is RunStatus.PAUSED
+    assert (await rollout.run(step)).status is RunStatus.SUCCEEDED
+    assert len(rollout.tool.effects()) == 1
+
+
+@pytest.mark.parametrize("failpoint", ["attempt.after_exit", "rollback.after_last_step"])
+async def test_cut_off_after_the_exit_the_step_is_not_done_again(rollout: Rollout, monkeypatch: pytest.MonkeyPatch, failpoint: str) -> None:
+    monkeypatch.setenv("ROLLBACKD_FAILPOINT", f"{failpoint}:raise")
+    with pytest.raises(FailpointError):
+        await rollout.run(rollout.deploy())
+    monkeypatch.delenv("ROLLBACKD_FAILPOINT")
+    assert (await rollout.run(rollout.deploy())).status is RunStatus.SUCCEEDED
+    assert len(rollout.tool.effects()) == 1
+
+
+@pytest.mark.parametrize(
+    ("write", "effects", "then"),
+    [
+        (AttemptStatus.INTENDED, 0, [SUCCEEDED]),  # nothing was started: the first attempt is still to come
+        (AttemptStatus.STARTED, 0, [UNCERTAIN, SUCCEEDED]),
+        (SUCCEEDED, 1, [SUCCEEDED]),
+    ],
+)
+async def test_a_journal_that_cannot_be_written_stops_the_run(
+    rollout: Rollout, write: AttemptStatus, effects: int, then: list[AttemptStatus]
+) -> None:
+    rollout.journal.fail[write] = TemporaryError("the disk is full")
+    if write is AttemptStatus.STARTED:
+        rollout.tool.behave(before="sleep 60")
+    with pytest.raises(TemporaryError):
+        await rollout.run(rollout.deploy(idempotent=True))
+    assert len(rollout.tool.effects()) == effects
+    rollout.journal.fail.clear()
+    rollout.tool.behave()
+    assert (await rollout.run(rollout.deploy(idempotent=True))).status is RunStatus.SUCCEEDED
+    assert rollout.journal.statuses() == then
+    assert len(rollout.tool.effects()) == 1
+
+
+async def test_an_outcome_that_is_known_is_written_down_also_when_the_run_is_cancelled(rollout: Rollout) -> None:
+    writing, written = asyncio.Event(), asyncio.Event()
+    write = rollout.journal.ended
+
+    async def slow(attempt: object) -> None:
+        writing.set()
+        await written.wait()
+        await write(attempt)  # type: ignore[arg-type]
+
+    rollout.journal.ended = slow  # type: ignore[method-assign, assignment]
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rollout.run(rollout.deploy()))
+        await writing.wait()
+        running.cancel()
+        written.set()
+    assert running.cancelled()
+    assert rollout.journal.statuses() == [SUCCEEDED]
+
+
+# Waiting and verifying
+
+
+def line(name: str, script: str) -> Probe:
+    return Probe(name=name, ask=RunAsk(argv=("sh", "-c", script)), equals="yes")
+
+
+async def test_a_wait_asks_until_it_holds_and_reports_what_is_new(rollout: Rollout, tmp_path: Path) -> None:
+    step = Step(name="healthy", action=Wait(until=line("site", "cat answer")), timeout=timedelta(seconds=30))
+    (tmp_path / "answer").write_text("no")
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rollout.run(step))
+        await eventually(lambda: len(rollout.told("check")) == 1)
+        (tmp_path / "answer").write_text("yes")
+    assert running.result().status is RunStatus.SUCCEEDED
+    assert rollout.told("check") == ["site: no, wanted yes", "site: yes, wanted yes"]
+    assert [attempt.status for attempt in rollout.journal.written] == [AttemptStatus.INTENDED, AttemptStatus.STARTED, SUCCEEDED]
+    assert (rollout.journal.last().argv, rollout.journal.last().output) == ((), "site: yes, wanted yes")
+
+
+async def test_each_line_of_a_checklist_has_to_hold_once_and_is_reported_by_itself(rollout: Rollout) -> None:
+    rollout.measures._value = 0.002
+    once = line("log-in", "if test -e seen; then echo no; else touch seen; echo yes; fi")
+    later = line("orders", "if test -e asked; then echo yes; else touch asked; echo no; fi")
+    rate = Probe(name="error rate", ask=PromqlAsk(query="rate"), satisfies=Condition.parse("< 0.005"))
+    step = Step(name="checks", action=Verify(checks=(rate, once, later)), timeout=timedelta(seconds=30))
+    assert (await rollout.run(step)).status is RunStatus.SUCCEEDED
+    assert rollout.journal.last().detail == "3 of 3 hold"
+    assert rollout.journal.last().output.splitlines() == [
+        "error rate: 0.002, wanted < 0.005",
+        "log-in: yes, wanted yes",
+        "orders: yes, wanted yes",
+    ]
+    assert rollout.measures.asked == ["rate"]
+
+
+async def test_a_line_that_fails_or_cannot_be_told_is_no_success(rollout: Rollout) -> None:
+    checks = (line("log-in", "echo yes"), line("orders", "echo no"), line("payments", "exit 1"))
+    step = Step(name="checks", action=Verify(checks=checks), timeout=SHORT)
+    result = await rollout.run(step)
+    assert (result.status, result.detail) == (RunStatus.FAILED, "orders: no, wanted yes; payments: cannot tell: exit 1")
+    assert rollout.journal.statuses() == [AttemptStatus.TIMED_OUT]
+    held = {report.facts["check"]: report.facts["held"] for report in rollout.reports if report.kind == "check"}
+    assert held == {"log-in": True, "orders": False, "payments": None}
+
+
+async def test_a_wait_is_interrupted_and_taken_up_again(rollout: Rollout, tmp_path: Path) -> None:
+    interrupt = asyncio.Event()
+    step = Step(name="healthy", action=Wait(until=line("site", "cat answer")), timeout=timedelta(seconds=30))
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(rollout.run(step, interrupt=interrupt))
+        await eventually(lambda: bool(rollout.told("check")))
+        interrupt.set()
+    assert running.result().status is RunStatus.PAUSED
+    (tmp_path / "answer").write_text("yes")
+    assert (await rollout.run(step)).status is RunStatus.SUCCEEDED
+    assert rollout.journal.statuses() == [AttemptStatus.INTERRUPTED, SUCCEEDED]
