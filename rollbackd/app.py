@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -43,12 +44,16 @@ from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
-from rollbackd.settings.effective import Settings
+from rollbackd.errors import PermanentError
+from rollbackd.settings.effective import Settings, TlsSettings
+from rollbackd.settings.load import load
 from rollbackd.settings.secrets import read_secret
 from rollbackd.store.store import Store
 from rollbackd.supervisor import Supervisor
-from rollbackd.telemetry import sdnotify
+from rollbackd.telemetry import logs, sdnotify
 from rollbackd.telemetry.metrics import Metrics, measure_lag
+from rollbackd.telemetry.redaction import register_secret
+from rollbackd.watch.look import Looker
 from rollbackd.watch.schedule import Schedule
 from rollbackd.watch.watcher import Watcher
 from rollbackd.web import server
@@ -57,6 +62,7 @@ from rollbackd.web.deps import DaemonStatus, Deps
 _log: Final = structlog.get_logger("daemon")
 _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
+_LAST_ANSWERS: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,9 @@ class Daemon:
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, clock: Clock | None = None, systemd: sdnotify.SystemdNotifier | None = None) -> AsyncIterator[Daemon]:
+async def running(
+    settings: Settings, *, clock: Clock | None = None, systemd: sdnotify.SystemdNotifier | None = None
+) -> AsyncIterator[Daemon]:
     """The daemon for these settings, listening and resumed; leaving it stops what runs, in order, and keeps everything resumable.
 
     Raises:
@@ -82,18 +90,17 @@ async def running(settings: Settings, *, clock: Clock | None = None, systemd: sd
     serving_since = clock.now()
     async with AsyncExitStack() as stack:
         metrics = Metrics()
-        store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock))
-        supervisor = await stack.enter_async_context(Supervisor())
-        schedule = await stack.enter_async_context(Schedule(on_error=_job_failed))
         sentry = await stack.enter_async_context(Sentry.from_settings(settings.sentry))
-
-        clients = {name: PrometheusClient(each, clock) for name, each in settings.prometheus.items()}
+        store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed))
+        clients = {name: PrometheusClient(each, clock, metrics) for name, each in settings.prometheus.items()}
         for client in clients.values():
             stack.push_async_callback(client.close)
+        schedule = await stack.enter_async_context(Schedule(on_error=_job_failed))
+        supervisor = await stack.enter_async_context(Supervisor())
+
         measurer = Measurer(clients)
-        state = _state_directory(settings)
-        commands = Commands(Processes(), Environments(os.environ, lambda path: read_secret(Path(path))), cwd=state)
-        prober = await stack.enter_async_context(Prober(commands, measurer, clock))
+        commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
+        prober = Prober(commands, measurer, clock)
 
         async def run_source(policy: ServicePolicy, source: CommandSource) -> Completed:
             return (await commands.ask(policy, source.argv, source.env, timeout=source.timeout)).completed
@@ -106,14 +113,16 @@ async def running(settings: Settings, *, clock: Clock | None = None, systemd: sd
             store=store,
             pinned=pinned,
             contacts=settings.contacts,
-            directory=state / "reports",
+            directory=store.directory / "reports",
             language=settings.report_language,
             clock=clock,
         )
         story = Story(metrics=metrics, teller=Teller(sentry), reporting=reporting, clock=clock)
-        collector = Collector(store=store, measurer=measurer, sources=sources, prober=prober, clock=clock, serving_since=serving_since)
+        collector = Collector(store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since)
         judge = Judge(collector=collector, bell=bell, clock=clock, metrics=metrics)
-        roll = Roll(store=store, register=register, runner=Runner(store.attempts, commands, prober, clock), collector=collector, clock=clock)
+        roll = Roll(
+            store=store, register=register, runner=Runner(store.attempts, commands, prober, clock), collector=collector, clock=clock
+        )
         observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
         conductor = Conductor(
             services=settings.services,
@@ -145,7 +154,9 @@ async def running(settings: Settings, *, clock: Clock | None = None, systemd: sd
         )
 
         routing = Routing(settings.services)
-        truncated = TruncatedAlerts(services=settings.services, clients=clients, routing=routing, store=store, clock=clock)
+        truncated = TruncatedAlerts(
+            services=settings.services, clients=clients, routing=routing, store=store, on_stored=conductor.alerts_stored, clock=clock
+        )
         webhook = Webhook(
             store=store,
             routing=routing,
@@ -164,13 +175,19 @@ async def running(settings: Settings, *, clock: Clock | None = None, systemd: sd
                 webhook=webhook,
                 metrics=metrics,
                 clock=clock,
+                reporting=reporting,
                 status=lambda: DaemonStatus(started_at=serving_since, ready=True, why_not="", version=__version__),
                 people=Tokens.of_people(settings),
             )
         )
+
+        async def purge() -> None:
+            await store.purge(clock.now() - settings.retention)
+
+        metrics.incidents_open(len(await store.incidents.open_ones()))
         await conductor.start()
         schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
-        schedule.every("purge", _PURGE_EVERY, lambda: store.purge(clock.now() - settings.retention))
+        schedule.every("purge", _PURGE_EVERY, purge)
         supervisor.spawn("event loop lag", measure_lag(metrics, clock))
         supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
         url = await stack.enter_async_context(_listening(application, settings))
@@ -179,3 +196,63 @@ async def running(settings: Settings, *, clock: Clock | None = None, systemd: sd
         yield Daemon(url=url, store=store, conductor=conductor, operator=operator, supervisor=supervisor)
         systemd.stopping()
         _log.info("stopping")
+
+
+def run(config_path: Path) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code.
+
+    Raises:
+        RollbackdError: it cannot start, with what to do about it.
+    """
+    logs.set_up()
+    loaded = load(config_path)
+    for problem in loaded.problems:
+        _log.warning("config", problem=str(problem))
+    return asyncio.run(_serve(loaded.settings))
+
+
+async def _serve(settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("no_reload", hint="a changed config counts from the next start on"))
+    async with running(settings, systemd=sdnotify.SystemdNotifier.from_environment()):
+        await stop.wait()
+    return 0
+
+
+@asynccontextmanager
+async def _listening(application: web.Application, settings: Settings) -> AsyncIterator[str]:
+    """The URL under which the application is served. Raises PermanentError when the port cannot be had."""
+    listen = settings.server
+    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_LAST_ANSWERS.total_seconds())
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, listen.host, listen.port, ssl_context=_tls(listen.tls)).start()
+        except OSError as e:
+            raise PermanentError(f"cannot listen on {listen.host}:{listen.port}: {e.strerror or e}; is another rollbackd running?") from e
+        host, port = runner.addresses[0][:2]
+        yield f"{'https' if listen.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:
+    if tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tls.client_ca_file) if tls.client_ca_file else None)
+    if tls.client_ca_file is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(tls.cert_file, tls.key_file)
+    return context
+
+
+def _secret(path: str) -> str:
+    """A credential's value, known from here on to everything that prints (I13)."""
+    return register_secret(read_secret(Path(path))).reveal()
+
+
+def _job_failed(name: str, error: BaseException) -> None:
+    _log.error("job_failed", job=name, error=str(error) or type(error).__name__)

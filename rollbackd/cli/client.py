@@ -145,9 +145,7 @@ class Client:
             async with self._session.request(method, address, json=body, allow_redirects=False) as response:
                 raw = await response.read()
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise UnreachableError(
-                f"no rollbackd answers at {self._url}: is it running? See 'rollbackd serve', --url and ROLLBACKD_URL"
-            ) from error
+            raise UnreachableError(f"no rollbackd answers at {self._url}: start it, or set --url or ROLLBACKD_URL") from error
         except aiohttp.ClientError as error:
             raise UnreachableError(f"{self._url} answers, but not as HTTP: check --url or ROLLBACKD_URL") from error
         if not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES:

@@ -15,6 +15,7 @@ from rollbackd.errors import NotFoundError
 from rollbackd.settings.load import load
 from rollbackd.settings.problems import InvalidConfigError, Level, Problem
 from rollbackd.settings.schema import json_schema
+from rollbackd.settings.suggest import unknown
 from rollbackd.telemetry.redaction import one_line
 
 
@@ -46,9 +47,10 @@ def config() -> None:
 
 
 @config.command()
-def schema() -> int:
+@json_option
+def schema(*, as_json: bool) -> int:
     """The JSON Schema of the config file, for editors."""
-    click.echo(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
+    click.echo(orjson.dumps(json_schema(), option=0 if as_json else orjson.OPT_INDENT_2).decode())
     return Exit.FINE
 
 
@@ -61,7 +63,7 @@ def show(service: str | None, config_path: Path, *, effective: bool, as_json: bo
     """What holds for each service, or for one, once templates and overrides are resolved."""
     services = load(config_path).settings.services
     if service is not None and service not in services:
-        raise NotFoundError(f"no service {service!r} in {config_path}: there are {', '.join(services) or 'none'}")
+        raise NotFoundError(f"no service {service!r} in {config_path}: {unknown(service, services)}")
     shown = {name: plain(policy, effective=effective) for name, policy in services.items() if service in {None, name}}
     if as_json:
         emit_json(shown)

@@ -65,7 +65,7 @@ async def _run(scenario: Scenario, directory: Path, *, keep: bool, as_json: bool
             say(f"console {stage.url}/ · files {directory} · Ctrl-C ends it")
             say(f"try: ROLLBACKD_URL={stage.url} ROLLBACKD_TOKEN_FILE={directory}/operator.token rollbackd explain {incident_id}")
             await asyncio.Event().wait()
-    return Exit.ERROR if wrong else Exit.OK
+    return Exit.UNEXPECTED if wrong else Exit.FINE
 
 
 async def _break(scenario: Scenario, stage: Stage, client: Client, clock: Clock) -> None:

@@ -28,7 +28,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "abort": ("decide:abort", "Stop an incident before its next step."),
     "acknowledge": ("decide:acknowledge", "Take note of an incident, which lifts its cooldown."),
     "pause": ("decide:pause", "Let nothing run, for one service or for all."),
-    "resume": ("decide:resume", "Lift a pause."),
+    "resume": ("decide:resume", "Lift the pause of one service, or the one of all."),
     "plan": ("rollback:plan", "What a rollback would run, exactly."),
     "rollback": ("rollback:rollback", "Roll a service back by hand."),
     "release": ("release:release", "Record, list and mark releases."),

@@ -69,8 +69,8 @@ def status(url: str, *, as_json: bool) -> int:
 
 @click.command("list")
 @click.option("--service", help="Only of this service.")
-@click.option("--phase", type=click.Choice([*Phase]), help="Only in this phase.")
-@click.option("--outcome", type=click.Choice([*Outcome]), help="Only with this outcome.")
+@click.option("--phase", type=click.Choice([phase.value for phase in Phase]), help="Only in this phase.")
+@click.option("--outcome", type=click.Choice([outcome.value for outcome in Outcome]), help="Only with this outcome.")
 @click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="At most so many.")
 @url_option
 @json_option

@@ -56,7 +56,7 @@ def rollback(
     as_json: bool,
 ) -> int:
     """Roll a service back by hand: show the plan, ask, run it and wait for the outcome."""
-    if not yes and not sys.stdin.isatty():
+    if not yes and not asks_on_terminal():
         raise click.UsageError("there is no terminal to ask on: look at 'rollbackd plan', then add --yes")
     made = _plan(url, service, to)
     if not yes:
@@ -75,6 +75,10 @@ def rollback(
         return Exit.FINE
 
     return ask(url, conversation, within=timeout)
+
+
+def asks_on_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _plan(url: str, service: str, to: str | None) -> PlanShape:

@@ -42,11 +42,8 @@ def _choose(suspect: Release | None, releases: tuple[Release, ...]) -> tuple[Rel
     safe = (release for release in live if release.version not in distrusted and release.artifact != suspect.artifact)
     target = next(safe, None)
     if target is None:
-        return (
-            None,
-            Reason.NO_SAFE_TARGET,
-            f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted and another artifact",
-        )
+        said = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted and another artifact"
+        return None, Reason.NO_SAFE_TARGET, said
     barrier = _barrier((suspect, *earlier[: earlier.index(target) + 1]))
     if barrier is not None:
         return None, Reason.MIGRATION_BARRIER, f"{target.version} lies behind {barrier}"

@@ -30,6 +30,7 @@ SERVICE: Final = "shop-api"
 LABELS: Final = {"service": SERVICE, "env": "demo"}
 _START_SECONDS: Final = 30.0
 _DEPLOY_SECONDS: Final = 30.0
+_HEALTHY_SAMPLES: Final = 10
 
 
 class Scenario(StrEnum):
@@ -107,11 +108,11 @@ class Stage:
         return (*self.prometheus.changes, *self.alertmanager.changes)
 
     async def healthy(self) -> None:
-        """Wait until Prometheus has measured a healthy service: what comes then is a change."""
+        """Wait until Prometheus has measured a healthy service for a while: only then is what comes a change that can be proven."""
 
         async def measured() -> bool:
-            rate = await self._query(f'error_rate{{service="{SERVICE}"}}')
-            return rate is not None and rate < 0.01
+            healthy = await self._query(f'count_over_time(error_rate{{service="{SERVICE}"}}[1m])')
+            return healthy is not None and healthy >= _HEALTHY_SAMPLES
 
         await until(measured, what="Prometheus has measured the service", seconds=_START_SECONDS)
 

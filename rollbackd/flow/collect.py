@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.action.probe import Prober
-from rollbackd.clock import Clock
 from rollbackd.decision.trigger import lookback
 from rollbackd.model.decision import AlertFacts, Case, RunningVersion
 from rollbackd.model.incident import Incident
@@ -21,19 +20,15 @@ STALE_AFTER: Final = timedelta(minutes=5)
 
 
 class Collector:
-    def __init__(
-        self, *, store: Store, measurer: Measurer, sources: Sources, prober: Prober, clock: Clock, serving_since: datetime
-    ) -> None:
+    def __init__(self, *, store: Store, measurer: Measurer, sources: Sources, prober: Prober, serving_since: datetime) -> None:
         self._store = store
         self._measurer = measurer
         self._sources = sources
         self._prober = prober
-        self._clock = clock
         self._serving_since = serving_since
 
-    async def case(self, incident: Incident, policy: ServicePolicy) -> Case:
-        """Ask everything now. What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out."""
-        now = self._clock.now()
+    async def case(self, incident: Incident, policy: ServicePolicy, now: datetime) -> Case:
+        """Ask everything about `now`, which `decide` is then given. What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out."""
         async with asyncio.TaskGroup() as group:
             evidence = group.create_task(self._evidence(policy, now))
             refreshed = group.create_task(self._sources.refresh(policy))

@@ -133,7 +133,8 @@ class Conductor:
     async def _join(self, stored: StoredAlert, incident: Incident, *, is_new: bool) -> None:
         event = stored.event
         text = f"{event.name} {event.status}" + (" joined" if is_new and event.status is AlertStatus.FIRING else "")
-        await self._store.alerts.handled(stored.id, incident.id, entry=NewEntry("alert", text, _told(event)))
+        await self._store.alerts.handled(stored.id, incident.id)
+        await self._store.timeline.append(incident.id, NewEntry("alert", text, _told(event)), self._clock.now())
         self.go_on(incident.id)
 
     async def _open(self, stored: StoredAlert, policy: ServicePolicy) -> None:
@@ -225,7 +226,9 @@ class Conductor:
             if wanted == current and move.decision is None:
                 return
             try:
-                await self._store.incidents.save(current, wanted, entries=self._story.entries(current, wanted, move), decision=move.decision)
+                await self._store.incidents.save(
+                    current, wanted, entries=self._story.entries(current, wanted, move), decision=move.decision
+                )
             except ConflictError:
                 continue
             if wanted.phase is Phase.ROLLING_BACK and move.event is not None:
@@ -259,9 +262,7 @@ class _Trouble:
 
 def _onto(current: Incident, before: Incident, after: Incident) -> Incident:
     """What the station changed, on the incident as it stands now."""
-    changed = {
-        each.name: getattr(after, each.name) for each in fields(Incident) if getattr(after, each.name) != getattr(before, each.name)
-    }
+    changed = {each.name: getattr(after, each.name) for each in fields(Incident) if getattr(after, each.name) != getattr(before, each.name)}
     return replace(current, **changed)
 
 

@@ -87,8 +87,8 @@ class Judge:
         return Move.stay(replace(incident, healthy_looks=judged.incident.healthy_looks))
 
     async def _judge(self, incident: Incident, policy: ServicePolicy) -> Judged:
-        case = await self._collector.case(incident, policy)
-        decision = decide(case, self._clock.now())
+        now = self._clock.now()
+        decision = decide(await self._collector.case(incident, policy, now), now)
         follows = follow(decision)
         self._metrics.decided(policy.name, decision.action, decision.reason)
         return Judged(decision, follows, _written(incident, policy, decision, follows))
@@ -149,5 +149,3 @@ def _escalate(judged: Judged, policy: ServicePolicy, now: datetime) -> Move:
     if policy.mode is Mode.OBSERVE:
         return Move.close(judged.incident, Outcome.ESCALATED, judged.decision)
     return Move.to(Event.ESCALATE, replace(judged.incident, escalated_at=now), judged.decision)
-
-

@@ -53,11 +53,14 @@ class Observe:
         suspect = plans.release_of(await self._register.of_service(incident.service), incident.suspect)
 
         async def on_look(look: Look) -> None:
-            await self._store.looks.append(incident.id, look, entry=NewEntry("look", "", {}))
+            await self._store.looks.append(incident.id, look)
+            await self._store.timeline.append(incident.id, NewEntry("look", _in_words(look)), look.at)
 
         async def alerts_since() -> int:
             return sum(
-                event.status is AlertStatus.FIRING and incident.rollback_ended_at is not None and event.starts_at > incident.rollback_ended_at
+                event.status is AlertStatus.FIRING
+                and incident.rollback_ended_at is not None
+                and event.starts_at > incident.rollback_ended_at
                 for event in await self._store.alerts.of_incident(incident.id)
             )
 
@@ -73,3 +76,10 @@ class Observe:
     async def _closed_by_a_person(self, incident: Incident) -> None:
         while (await self._store.incidents.get(incident.id)).phase is Phase.WATCHING:
             await self._bell.wait(incident.id, _LONG)
+
+
+def _in_words(look: Look) -> str:
+    """`error_rate 0.001 met (< 0.005)`: measured against the limit, in every line."""
+    return ", ".join(
+        f"{one.name} {'unknown' if one.value is None else format(one.value, '.4g')} {one.verdict} ({one.limit})" for one in look.objectives
+    )

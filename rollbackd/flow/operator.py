@@ -72,7 +72,14 @@ class Operator:
                 raise RefusedError(
                     f"the plan has changed since it was shown: look again with 'rollbackd show {incident.id}'", reason=Reason.OUTDATED_PLAN
                 )
-            return incident.after(Event.APPROVE, requested_by=by, reason=Reason.APPROVED, detail="", first_step=first_step, rollback_started_at=self._clock.now())
+            return incident.after(
+                Event.APPROVE,
+                requested_by=by,
+                reason=Reason.APPROVED,
+                detail="",
+                first_step=first_step,
+                rollback_started_at=self._clock.now(),
+            )
 
         await self._refuse_while_paused((await self._store.incidents.get(incident_id)).service)
         first_step = await self._first_step(incident_id)
@@ -104,9 +111,7 @@ class Operator:
 
     async def acknowledge(self, incident_id: str, *, reason: str, by: str) -> Incident:
         """A person has taken note: the cooldown after this incident's rollback is lifted."""
-        return await self._change(
-            incident_id, lambda incident: replace(incident, acknowledged_by=by), by=by, did="acknowledge", why=reason
-        )
+        return await self._change(incident_id, lambda incident: replace(incident, acknowledged_by=by), by=by, did="acknowledge", why=reason)
 
     async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: str) -> PauseFacts:
         """Nothing starts, and a running runbook holds before its next step, until then (I8)."""
@@ -167,7 +172,13 @@ class Operator:
 
         if current is not None:
             first_step = await self._first_step(current.id)
-            return await self._change(current.id, lambda incident: replace(by_hand(incident.after(Event.ACT)), first_step=first_step), by=by, did="rollback", why=reason)
+            return await self._change(
+                current.id,
+                lambda incident: replace(by_hand(incident.after(Event.ACT)), first_step=first_step),
+                by=by,
+                did="rollback",
+                why=reason,
+            )
         incident = by_hand(
             Incident(
                 id=new_id(now), service=service, trigger=None, phase=Phase.ROLLING_BACK, mode=policy.mode, snapshot=pinned, opened_at=now

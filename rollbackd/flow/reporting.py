@@ -7,7 +7,6 @@ import structlog
 
 from rollbackd.clock import Clock
 from rollbackd.flow.pinned import Pinned
-from rollbackd.model.incident import Incident
 from rollbackd.report.facts import Facts
 from rollbackd.report.files import write_report
 from rollbackd.settings.effective import Contact
@@ -42,9 +41,9 @@ class Reporting:
             made_at=self._clock.now(),
         )
 
-    async def write(self, incident: Incident) -> None:
+    def write(self, facts: Facts) -> None:
         """Put the report beside the store. A full disk costs the file, not the incident: it can be made again at any time."""
         try:
-            write_report(self._directory, await self.facts(incident.id), self._language)
+            write_report(self._directory, facts, self._language)
         except OSError as e:
-            _log.error("report_not_written", error=str(e), hint=f"free space, then 'rollbackd report {incident.id}'")  # noqa: TRY400
+            _log.error("report_not_written", error=str(e), hint=f"free space, then 'rollbackd report {facts.incident.id}'")  # noqa: TRY400

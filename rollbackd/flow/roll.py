@@ -62,7 +62,7 @@ class Roll:
             return Gate.HOLD if pause.paused and not incident.while_paused else Gate.GO
 
         async def tell(kind: str, text: str, facts: Mapping[str, object]) -> None:
-            await self._store.timeline.append(incident.id, NewEntry(kind, text, facts))
+            await self._store.timeline.append(incident.id, NewEntry(kind, text, facts), self._clock.now())
 
         return await self._runner.run(
             incident.id,
@@ -120,4 +120,3 @@ class Roll:
 
 def _names(release: Release | None) -> frozenset[str]:
     return frozenset() if release is None else frozenset({release.version, release.artifact})
-

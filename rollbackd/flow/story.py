@@ -8,7 +8,7 @@ from rollbackd.clock import Clock
 from rollbackd.flow.move import Move
 from rollbackd.flow.reporting import Reporting
 from rollbackd.model.decision import Action, Decision
-from rollbackd.model.incident import SEVERITIES, Incident, Phase, Severity
+from rollbackd.model.incident import SEVERITIES, Incident, Outcome, Phase, Severity
 from rollbackd.notify.teller import Teller
 from rollbackd.store.timeline import NewEntry
 from rollbackd.telemetry.metrics import Metrics
@@ -63,13 +63,21 @@ class Story:
         self._metrics.incident_closed()
         if incident.rollback_started_at is not None:
             self._metrics.rollback_ended(incident.service, incident.outcome)
-        await self._reporting.write(incident)
+        if incident.outcome is Outcome.RECOVERED and incident.onset is not None and incident.closed_at is not None:
+            self._metrics.recovered((incident.closed_at - incident.onset).total_seconds())
+        facts = await self._reporting.facts(incident.id)
+        for attempt in facts.attempts:
+            if attempt.started_at is not None and attempt.ended_at is not None:
+                self._metrics.step_ended((attempt.ended_at - attempt.started_at).total_seconds())
+        self._reporting.write(facts)
         await self._teller.tell(incident, SEVERITIES[incident.outcome], phase_sentence(incident))
 
 
 def sentence(decision: Decision) -> str:
     """The decision in one line, with the number that it rests on."""
-    measured = f" ({decision.trigger} {decision.value:.4g}, limit {decision.limit:.4g})" if decision.value is not None and decision.limit else ""
+    measured = (
+        f" ({decision.trigger} {decision.value:.4g}, limit {decision.limit:.4g})" if decision.value is not None and decision.limit else ""
+    )
     match decision.action:
         case Action.ROLL_BACK if decision.suspect is not None and decision.target is not None:
             return f"roll back {decision.suspect.version} to {decision.target.version}: {decision.reason}{measured}"
@@ -82,9 +90,7 @@ def phase_sentence(incident: Incident) -> str:
     because = incident.detail or incident.reason or ""
     match incident.phase:
         case Phase.PROPOSED:
-            return (
-                f"{incident.service}: roll back {incident.suspect} to {incident.target}? ({because}) — approve with 'rollbackd approve {incident.id}'"
-            )
+            return f"{incident.service}: roll back {incident.suspect} to {incident.target}? ({because}) — approve with 'rollbackd approve {incident.id}'"
         case Phase.ESCALATED:
             return f"{incident.service}: a person is needed ({because}) — see 'rollbackd explain {incident.id}'"
         case Phase.ROLLING_BACK:

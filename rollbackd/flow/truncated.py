@@ -1,7 +1,7 @@
 """Alertmanager cut a batch (`truncatedAlerts`): the alerts that are missing are looked up in Prometheus' own `ALERTS`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -27,20 +27,23 @@ class TruncatedAlerts:
         clients: Mapping[str, PrometheusClient],
         routing: Routing,
         store: Store,
+        on_stored: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._services = services
         self._clients = clients
         self._routing = routing
         self._store = store
+        self._on_stored = on_stored
         self._clock = clock
 
-    async def look_up(self, missing: int) -> int:
-        """Store every firing alert of ours that Prometheus knows, and return how many were new; the known ones are duplicates."""
+    async def look_up(self, missing: int) -> None:
+        """Store every firing alert of ours that Prometheus knows; those that are stored already are duplicates."""
         _log.error("alerts_truncated", missing=missing, hint="set max_alerts: 0 on rollbackd's receiver in Alertmanager")
-        stored = 0
         for name, client in self._clients.items():
-            rules = {alert for policy in self._services.values() if policy.prometheus == name for t in policy.triggers for alert in t.alerts}
+            rules = {
+                alert for policy in self._services.values() if policy.prometheus == name for t in policy.triggers for alert in t.alerts
+            }
             if not rules:
                 continue
             try:
@@ -48,8 +51,8 @@ class TruncatedAlerts:
             except RollbackdError as e:
                 _log.error("truncated_alerts_not_found", prometheus=name, error=str(e))  # noqa: TRY400 - one line says it
                 continue
-            stored += (await self._store.alerts.append(events)).stored
-        return stored
+            if (await self._store.alerts.append(events)).stored:
+                self._on_stored()
 
     async def _firing(self, client: PrometheusClient, rules: set[str]) -> tuple[AlertEvent, ...]:
         now = self._clock.now()

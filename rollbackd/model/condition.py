@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
-_SYNTAX: Final = re.compile(r"(?P<comparison>>=|<=|>|<)\s*(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?P<relative>x?)")
+_SYNTAX: Final = re.compile(r"(?P<comparison>>=|<=|>|<)\s*(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?P<relative>x?)", re.ASCII)
 _COMPARE: Final[dict[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
     ">=": operator.ge,

@@ -53,7 +53,7 @@ class Sentry:
         dsn = register_secret(read_secret(settings.dsn_file)).reveal()
         register_secret(urlsplit(dsn).username or "")
         try:
-            sentry_sdk.init(
+            sentry_sdk.init(  # `send_default_pii` is off unless named, and newer versions warn of naming it
                 dsn=dsn,
                 environment=settings.environment,
                 release=f"rollbackd@{__version__}",
@@ -62,7 +62,6 @@ class Sentry:
                 integrations=[DedupeIntegration()],
                 before_send=scrub,
                 ignore_errors=[RollbackdError],  # raised on purpose: whoever handles it tells people in words
-                send_default_pii=False,
                 include_local_variables=False,
                 include_source_context=False,
                 max_request_body_size="never",

@@ -11,6 +11,7 @@ from rollbackd.clock import Clock
 from rollbackd.errors import PermanentError, TemporaryError
 from rollbackd.prometheus.answer import Answer
 from rollbackd.settings.effective import PrometheusServer
+from rollbackd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from rollbackd.prometheus.transport import Transport
@@ -28,8 +29,9 @@ class PrometheusClient:
     as its caller, and waiting for a free one counts.
     """
 
-    def __init__(self, server: PrometheusServer, clock: Clock) -> None:
+    def __init__(self, server: PrometheusServer, clock: Clock, metrics: Metrics | None = None) -> None:
         self.clock = clock
+        self._metrics = metrics or Metrics()
         self._server = server
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"prometheus-{server.name}")
         self._lock = threading.Lock()
@@ -61,11 +63,18 @@ class PrometheusClient:
             transport = await loop.run_in_executor(self._threads, self._open)
         seconds = self._server.timeout.total_seconds()
         deadline = loop.time() + seconds  # the same clock as time.monotonic()
+        began = loop.time()
         try:
             async with asyncio.timeout_at(deadline):
-                return await loop.run_in_executor(self._threads, ask, transport, deadline)
+                answer = await loop.run_in_executor(self._threads, ask, transport, deadline)
         except TimeoutError as error:
+            self._metrics.query_failed("timeout")
             raise TemporaryError(f"Prometheus server {self._server.name} did not answer within {seconds:g} s") from error
+        except (TemporaryError, PermanentError) as error:
+            self._metrics.query_failed("temporary" if isinstance(error, TemporaryError) else "permanent")
+            raise
+        self._metrics.queried(loop.time() - began)
+        return answer
 
     def _open(self) -> "Transport":
         """Runs in a thread, once, so that neither the import nor the CA certificates hold up the loop."""

@@ -1,6 +1,7 @@
 """The files that a config names: each is there, and holds what it should, or the error stands where it is named."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from rollbackd.errors import MisconfiguredError
@@ -13,7 +14,7 @@ class Files:
     def __init__(self, directory: Path, problems: Problems) -> None:
         self._directory = directory
         self._problems = problems
-        self._checked: dict[Path, str] = {}  # what is wrong with each: a template's secret is read once, not once a service
+        self._wrong = cache(_wrong)  # a template's secret is read once, not once a service
 
     def secret(self, name: str, place: Place) -> Path:
         return self._existing(name, place, read_secret)
@@ -26,14 +27,13 @@ class Files:
 
     def _existing(self, name: str, place: Place, read: Callable[[Path], object]) -> Path:
         path = locate(name, self._directory)
-        if path not in self._checked:
-            self._checked[path] = _wrong(path, read)
-        if wrong := self._checked[path]:
+        if wrong := self._wrong(path, read):
             self._problems.error(place, wrong if path.exists() else f"{wrong} (looked in $CREDENTIALS_DIRECTORY, then beside the config)")
         return path
 
 
 def _wrong(path: Path, read: Callable[[Path], object]) -> str:
+    """What is wrong with the file; empty when nothing is."""
     try:
         read(path)
     except MisconfiguredError as e:

@@ -74,7 +74,7 @@ class Judging:
                 first = answered.setdefault(rule, trigger.name)
                 if first != trigger.name:
                     place = service.at("triggers", trigger.name, "alerts")
-                    self._problems.error(place, f"{service.name}: {rule!r} is answered by {first!r} as well: leave it to one of them")
+                    self._problems.error(place, f"{service.name}: the alert rule {rule!r} is answered by trigger {first!r} as well")
 
     def _chosen(
         self, service: Layered, kind: Kind, chosen: tuple[str, ...] | Mapping[str, Section] | None, defined: dict[str, S]

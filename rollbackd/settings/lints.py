@@ -23,13 +23,13 @@ _PLAIN: Final = re.compile(r"[^\\.+*?()|\[\]{}^$]*")
 Finding = tuple[Place, str]
 
 
-class Written(Protocol):
+class Placed(Protocol):
     """Where one service's settings are written."""
 
     def at(self, *path: str | int) -> Place: ...
 
 
-def lint(settings: Settings, written: Mapping[str, Written]) -> Iterator[Finding]:
+def lint(settings: Settings, written: Mapping[str, Placed]) -> Iterator[Finding]:
     for name, policy in settings.services.items():
         yield from _service(policy, written[name])
         indicators = [trigger.indicator for trigger in policy.triggers] + [objective.indicator for objective in policy.objectives]
@@ -38,7 +38,7 @@ def lint(settings: Settings, written: Mapping[str, Written]) -> Iterator[Finding
         yield from _triggers(policy, written[name])
 
 
-def _service(policy: ServicePolicy, written: Written) -> Iterator[Finding]:
+def _service(policy: ServicePolicy, written: Placed) -> Iterator[Finding]:
     if not policy.blame:
         yield written.at("blame"), "blame: off rolls back on any confirmed trigger, whatever caused it"
     if policy.mode is Mode.AUTO and policy.running_version is None:
@@ -57,7 +57,7 @@ def _has_several_values(matcher: Matcher) -> bool:
     return matcher.operator is not MatchOperator.EQUAL
 
 
-def _triggers(policy: ServicePolicy, written: Written) -> Iterator[Finding]:
+def _triggers(policy: ServicePolicy, written: Placed) -> Iterator[Finding]:
     for trigger in policy.triggers:
         counted = trigger.indicator.is_ratio or trigger.indicator.count is not None
         if counted and not trigger.min_requests:
@@ -67,7 +67,7 @@ def _triggers(policy: ServicePolicy, written: Written) -> Iterator[Finding]:
             )
 
 
-def _indicator(indicator: Indicator, policy: ServicePolicy, written: Written) -> Iterator[Finding]:
+def _indicator(indicator: Indicator, policy: ServicePolicy, written: Placed) -> Iterator[Finding]:
     least = _LEAST_SCRAPES * policy.scrape_interval
     if indicator.window < least:
         short, scrape = format_duration(indicator.window), format_duration(policy.scrape_interval)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from glob import has_magic
 from pathlib import Path
 from typing import Final
 
@@ -33,24 +32,31 @@ def load(path: Path) -> Loaded:
     config = shape(schema.ConfigFile, root, problems) if root is not None else None
     if root is None or config is None:
         raise InvalidConfigError(problems.errors)
+    written = _gather(path, config, root, library, problems)
+    resolved = Resolver(written, problems).resolve()
+    if problems.errors:
+        raise InvalidConfigError(problems.errors)
+    ignored.warn(config, root, written.services.values(), problems)
+    for place, message in lints.lint(resolved.settings, resolved.services):
+        problems.warn(place, message)
+    return Loaded(resolved.settings, problems.warnings)
+
+
+def _gather(path: Path, config: schema.ConfigFile, root: Place, library: runbooks.Library, problems: Problems) -> Written:
+    """The config together with the services of the files that it includes; a name is given once."""
+    sections: list[tuple[schema.ConfigFile | schema.IncludedFile, Place]] = [(config, root), *_included(config, root, problems)]
     services: dict[str, tuple[schema.Service, Place]] = {}
     named: dict[str, Place] = {}
-    sections: list[tuple[schema.ConfigFile | schema.IncludedFile, Place]] = [(config, root), *_included(config, root, problems)]
     for section, place in sections:
         for name in (place / "services").entries:
             here = place / "services" / name
             if name in named:
                 problems.error(here, f"service {name!r} is already in {named[name]}", at_key=True)
-            elif name in section.services:
+                continue
+            named[name] = here
+            if name in section.services:  # else it was refused
                 services[name] = section.services[name], here
-            named.setdefault(name, here)
-    resolved = Resolver(Written(path, config, root, services, frozenset(named), library), problems).resolve()
-    if problems.errors:
-        raise InvalidConfigError(problems.errors)
-    ignored.warn(config, root, services.values(), problems)
-    for place, message in lints.lint(resolved.settings, resolved.services):
-        problems.warn(place, message)
-    return Loaded(resolved.settings, problems.warnings)
+    return Written(path, config, root, services, frozenset(named), library)
 
 
 def _included(config: schema.ConfigFile, root: Place, problems: Problems) -> Iterator[tuple[schema.IncludedFile, Place]]:
@@ -71,6 +77,6 @@ def _files(pattern: str, place: Place, problems: Problems) -> list[Path]:
     except ValueError as e:
         problems.error(place, f"{pattern!r}: {e}")
         return []
-    if not files and not has_magic(pattern):
+    if not files and not any(sign in pattern for sign in "*?["):
         problems.error(place, f"{pattern!r}: there is no such file beside the config")
     return files

@@ -5,7 +5,7 @@ option. What a rollback fills in (`${target.artifact}` and the like) stays as it
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from rollbackd.settings.suggest import unknown
@@ -22,16 +22,16 @@ def names(text: str) -> list[str]:
     return [found[1] for found in _SYNTAX.finditer(text)]
 
 
-def check(text: str, known: Collection[str], *, lists: Collection[str] = ()) -> None:
-    """Raises ValueError when `text` has a placeholder that is not known here, or one whose value is a list."""
+def complaints(text: str, known: Collection[str], *, lists: Collection[str] = ()) -> Iterator[str]:
+    """What is wrong with each placeholder of `text` that is not known here, or whose value is a list."""
     for found in _SYNTAX.finditer(text):
         name = found[1]
         if not found[2]:
-            raise ValueError(f"{found[0]!r} has no end: write ${{{name}}}, in a matcher between double quotes")
-        if name in lists:
-            raise ValueError(f"${{{name}}} is a list: only for_each takes one")
-        if name not in known:
-            raise ValueError(f"unknown placeholder ${{{name}}}: {unknown(name, known)}")
+            yield f"{found[0]!r} has no end: write ${{{name}}}, in a matcher between double quotes"
+        elif name in lists:
+            yield f"${{{name}}} is a list: only for_each takes one"
+        elif name not in known:
+            yield f"unknown placeholder ${{{name}}}: {unknown(name, known)}"
 
 
 def fill(text: str, values: Values, *, regex: bool = False) -> str:

@@ -5,7 +5,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from rollbackd.model.runbook import CredentialRef, EnvironmentValue, HttpAsk, Probe, PromqlAsk, RunAsk
-from rollbackd.settings import placeholders
 from rollbackd.settings.document import Place
 from rollbackd.settings.problems import Problems
 from rollbackd.settings.runbook_schema import Credential, Question
@@ -33,8 +32,8 @@ def probe(question: Question, place: Place, problems: Problems, *, expected: boo
         if (place / key).written and kind not in owners:
             problems.error(place / key, f"{key!r} belongs to {' and '.join(owners)}: {kind} has none", at_key=True)
     _check_expectation(place, problems, kind=kind, expected=expected)
-    for part in _fixed_parts(question, place):
-        check_fixed(*part, problems)
+    if question.satisfies is not None and question.satisfies.relative:
+        problems.error(place / "is", f"{str(question.satisfies)!r} is relative: a question has no baseline, write a number")
     ask = _ask(question)
     if ask is None:
         return None
@@ -71,14 +70,8 @@ def env_texts(env: Mapping[str, str | Credential], place: Place) -> Iterator[tup
     yield from ((place / name, value) for name, value in env.items() if isinstance(value, str))
 
 
-def check_fixed(place: Place, text: str, what: str, problems: Problems) -> None:
-    """Which command runs, and which host is asked, only the config says, never a release (I11)."""
-    outside = [name for name in placeholders.names(text) if name in placeholders.AT_ROLLBACK]
-    if outside:
-        problems.error(place, f"${{{outside[0]}}} cannot be {what}: only ${{service.name}} and ${{vars.…}} can")
-
-
-def _fixed_parts(question: Question, place: Place) -> Iterator[tuple[Place, str, str]]:
+def fixed(question: Question, place: Place) -> Iterator[tuple[Place, str, str]]:
+    """What only the config says, never a release (I11): which command runs and which host is asked; with what to call it."""
     if question.run:
         yield place / "run" / 0, question.run[0], "the command itself"
     if question.http is not None:

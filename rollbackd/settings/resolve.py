@@ -59,8 +59,7 @@ class Resolver:
         )
         layered = {name: self._layered(name, section, place) for name, (section, place) in self._written.services.items()}
         policies = {name: ServiceResolver(service, around).policy() for name, service in layered.items()}
-        if not self._written.named_services:
-            self._problems.error(self._root / "services", "there is no service: name at least one under 'services'")
+        self._check_services()
         self._check_units()
         self._check_notify()
         settings = Settings(
@@ -163,6 +162,12 @@ class Resolver:
             return None
         dsn_file = self._files.secret(sentry.dsn_file, self._root / "sentry" / "dsn_file")
         return SentrySettings(dsn_file=dsn_file, environment=sentry.environment)
+
+    def _check_services(self) -> None:
+        place = self._root / "services"
+        refused = place.written and "services" not in self._config.model_fields_set
+        if not self._written.named_services and not refused:
+            self._problems.error(place, "there is no service: name at least one under 'services'")
 
     def _check_units(self) -> None:
         named = self._written.named_services

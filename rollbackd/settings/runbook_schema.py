@@ -47,8 +47,8 @@ def _never_by_itself(_value: object) -> object:
 class Step(Section):
     """One of run, wait and verify."""
 
-    name: Line
-    timeout: PositiveDuration = Field(description="every step needs one, such as 5m")
+    name: Line = Field(examples=["deploy"])
+    timeout: PositiveDuration = Field(examples=["5m"], description="every step needs one, such as 5m")
     run: Argv | None = None
     wait: Question | None = None
     verify: Annotated[tuple[Question, ...], Field(min_length=1)] | None = None
@@ -68,6 +68,6 @@ class Step(Section):
 
 class RunbookFile(Section):
     name: Name
-    kind: RunbookKind = Field(description="quick, full, data or emergency")
-    budget: PositiveDuration = Field(description="how long the whole runbook may take, such as 10m")
+    kind: RunbookKind = Field(examples=["quick"], description="quick, full, data or emergency")
+    budget: PositiveDuration = Field(examples=["10m"], description="how long the whole runbook may take, such as 10m")
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]

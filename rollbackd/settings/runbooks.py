@@ -68,7 +68,8 @@ class _Reader:
         if len(actions) != 1:
             self._problems.error(place, f"a step is one of {', '.join(_ACTIONS)}: here {' and '.join(actions) or 'none'} is written")
             return None
-        self._check_run(step, place, actions[0])
+        if (place / "env").written and actions != ["run"]:
+            self._problems.error(place / "env", f"'env' belongs to run: {actions[0]} has none", at_key=True)
         self._check_texts(step, place)
         action = self._action(step, place)
         if action is None:
@@ -96,27 +97,24 @@ class _Reader:
         ]
         return Verify(checks=tuple(check for check in checks if check)) if checks else None
 
-    def _check_run(self, step: StepSection, place: Place, action: str) -> None:
-        if step.run is not None:
-            questions.check_fixed(place / "run" / 0, step.run[0], "the command itself", self._problems)
-        elif (place / "env").written and action != "run":
-            self._problems.error(place / "env", f"'env' belongs to run: {action} has none", at_key=True)
-
     def _check_texts(self, step: StepSection, place: Place) -> None:
         """Every placeholder is one that there is; which variables and credentials a service has to have is noted."""
         texts = [*questions.argv_texts(step.run or (), place / "run"), *questions.env_texts(step.env, place / "env")]
+        fixed = [(place / "run" / 0, step.run[0], "the command itself")] if step.run else []
         self._note_credentials(step.env, place / "env")
         for question, where in _questions(step, place):
             texts += questions.texts(question, where)
+            fixed += questions.fixed(question, where)
             self._note_credentials(question.env, where / "env")
+        for where, text, what in fixed:
+            for name in placeholders.AT_ROLLBACK.intersection(placeholders.names(text)):
+                self._problems.error(where, f"${{{name}}} cannot be {what}: only ${{service.name}} and ${{vars.…}} can")
         for where, text in texts:
             variables = [name for name in placeholders.names(text) if name.startswith("vars.") and name != "vars."]
             for name in variables:
                 self._variables.setdefault(name.removeprefix("vars."), where)
-            try:
-                placeholders.check(text, {"service.name", *placeholders.AT_ROLLBACK, *variables})
-            except ValueError as e:
-                self._problems.error(where, str(e))
+            for complaint in placeholders.complaints(text, {"service.name", *placeholders.AT_ROLLBACK, *variables}):
+                self._problems.error(where, complaint)
 
     def _note_credentials(self, env: Mapping[str, str | Credential], place: Place) -> None:
         for variable, value in env.items():

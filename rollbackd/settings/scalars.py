@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,19 +16,14 @@ from rollbackd.model.condition import Condition
 from rollbackd.model.matchers import Matcher, parse_matchers
 from rollbackd.settings.durations import PATTERN, parse_duration
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-
 
 def _texts(read: Callable[[str], Any]) -> Callable[[object], Any]:
-    """`read` for values that are texts. A number is read as well, for `read` knows best how to say what is missing."""
+    """`read` for values that are texts. A number is handed to it as well: it knows best how to say what should stand there."""
 
     def validate(value: object) -> Any:
-        if isinstance(value, str):
-            return read(value)
         if isinstance(value, (list, dict)):
             raise ValueError("write a text here")  # noqa: TRY004 - pydantic collects ValueErrors
-        read(str(value))
-        raise ValueError(f"{value} is not a text: put it in quotes")
+        return read(str(value))
 
     return validate
 
@@ -51,8 +46,13 @@ def _positive(duration: timedelta) -> timedelta:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or _CONTROL.search(text) or " " in text:
+    try:
+        parts = urlsplit(text)
+        if "${" not in parts.netloc:
+            _ = parts.port  # raises when it is none
+    except ValueError as e:
+        raise ValueError(f"{text!r} is not a URL: {e}") from e
+    if parts.scheme not in {"http", "https"} or not parts.netloc or " " in text or not text.isprintable():
         raise ValueError(f"{text!r} is not a URL: write http://host:port/path or https://host/path")
     if "@" in parts.netloc:
         raise ValueError("a URL holds no user or password: put the secret in a file and name that")

@@ -94,8 +94,8 @@ class IndicatorOverride(Section):
 class Indicator(IndicatorOverride):
     """A ratio (bad of total) or a value (query, with count)."""
 
-    samples: Query = Field(description="the bare selector that freshness is asked of, such as http_requests_total{$selector}")
-    window: PositiveDuration
+    samples: Query = Field(examples=["http_requests_total{$selector}"], description="the bare selector that freshness is asked of")
+    window: PositiveDuration = Field(examples=["1m"])
 
 
 class TriggerOverride(Section):
@@ -113,7 +113,7 @@ class Trigger(TriggerOverride):
     indicator: Line
     breach: Limit
     clear: Limit
-    hold_for: Duration = Field(alias="for")
+    hold_for: Duration = Field(alias="for", examples=["2m"])
 
 
 class ObjectiveOverride(Section):
@@ -170,9 +170,9 @@ class CommandReleases(Section):
 
     source: Literal["command"]
     run: Argv
-    items: Expression
-    version: Expression
-    started_at: Expression
+    items: Expression = Field(examples=["[]"])
+    version: Expression = Field(examples=["Version"])
+    started_at: Expression = Field(examples=["CreatedAt"])
     artifact: Expression | None = None
     live_at: Expression | None = None
     status: Expression | None = None

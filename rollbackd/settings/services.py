@@ -25,6 +25,7 @@ from rollbackd.settings.files import Files
 from rollbackd.settings.judging import Judging
 from rollbackd.settings.layers import Layered
 from rollbackd.settings.problems import Problems
+from rollbackd.settings.runbook_schema import Credential
 from rollbackd.settings.runbooks import Library, ReadRunbook
 from rollbackd.settings.schema import CommandReleases
 from rollbackd.settings.suggest import unknown
@@ -65,7 +66,7 @@ class ServiceResolver:
         around.judging.check(self._service, triggers)
         match, selector = self._matchers("match"), self._matchers("selector")
         runbook, emergency = self._runbook(), self._emergency()
-        releases, running_version = self._releases(), self._running_version()
+        releases, running_version, credentials = self._releases(), self._running_version(), self._credentials()
         objectives = around.judging.objectives_of(self._service, indicators)
         self._check_neighbours()
         server = self._server()
@@ -105,7 +106,7 @@ class ServiceResolver:
             vars=settings.vars,
             releases=releases,
             running_version=running_version,
-            credentials=self._credentials(),
+            credentials=credentials,
             runbook=runbook,
             on_failure=emergency,
         )
@@ -150,6 +151,7 @@ class ServiceResolver:
             self._problems.error(place, "'status' is missing: live_when and failed_when are values of it")
         self._check_all(questions.argv_texts(section.run, place / "run"))
         self._check_all(questions.env_texts(section.env, place / "env"))
+        self._check_credentials(section.env, place / "env")
         fields = section.model_dump(exclude={"source", "run", "env"})
         return CommandSource(argv=self._fill_all(section.run), env=self._fill_env(questions.environment(section.env)), **fields)
 
@@ -158,6 +160,7 @@ class ServiceResolver:
         if question is None:
             return None
         self._check_all(questions.texts(question, place))
+        self._check_credentials(question.env, place / "env")
         probe = questions.probe(question, place, self._problems, expected=False)
         if probe is None:
             return None
@@ -203,10 +206,8 @@ class ServiceResolver:
                 self._problems.error(place, f"unknown runbook {name!r}: {known} (the files are in runbooks/ beside the config)")
             return None
         for variable, asked in read.variables.items():
-            try:
-                placeholders.check(f"${{vars.{variable}}}", self._known, lists=self._lists)
-            except ValueError as e:
-                self._problems.error(place, f"{self._service.name}, runbook {name!r} ({asked}): {e}")
+            for complaint in placeholders.complaints(f"${{vars.{variable}}}", self._known, lists=self._lists):
+                self._problems.error(place, f"{self._service.name}, runbook {name!r} ({asked}): {complaint}")
         missing = [credential for credential in read.credentials if credential not in self._settings.credentials]
         report = self._problems.warn if self._settings.mode is Mode.OBSERVE else self._problems.error
         for credential in missing:
@@ -224,15 +225,19 @@ class ServiceResolver:
         if settings.watch.stable_for > settings.watch.duration:
             self._problems.error(self._service.at("watch"), "stable_for is longer than duration: nothing could ever count as recovered")
 
+    def _check_credentials(self, env: Mapping[str, str | Credential], place: Place) -> None:
+        for variable, value in env.items():
+            if isinstance(value, Credential) and value.credential not in self._settings.credentials:
+                known = unknown(value.credential, self._settings.credentials)
+                self._problems.error(place / variable, f"{self._service.name}: unknown credential {value.credential!r}: {known}")
+
     def _check_all(self, texts: Iterable[tuple[Place, str]]) -> None:
         for place, text in texts:
             self._check(text, place)
 
     def _check(self, text: str, place: Place) -> None:
-        try:
-            placeholders.check(text, self._known, lists=self._lists)
-        except ValueError as e:
-            self._problems.error(place, f"{self._service.name}: {e}")
+        for complaint in placeholders.complaints(text, self._known, lists=self._lists):
+            self._problems.error(place, f"{self._service.name}: {complaint}")
 
     def _fill_all(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(placeholders.fill(element, self._values) for element in argv)

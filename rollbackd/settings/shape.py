@@ -5,9 +5,10 @@ section. A misspelt key is read as the key that it looks like. The result is onl
 """
 
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from rollbackd.settings.document import Place
@@ -46,46 +47,82 @@ def shape(section: type[S], place: Place, problems: Problems) -> S | None:
         try:
             return section.model_validate(place.value, context=readers)
         except ValidationError as e:
-            findings = [_Finding.of(error, place, readers) for error in e.errors(include_url=False)]
-        misspelt = [finding for finding in findings if finding.meant]
+            findings = [_Finding.of(error, place, readers) for error in e.errors(include_url=False) if not _follows(error)]
+        misspelt = [finding for finding in findings if finding.repair.name]
         for finding in findings:
             if finding.counts and finding.place.path not in shortened and not (misspelt and finding.missing):
                 problems.error(finding.place, finding.message, at_key=finding.at_key)
         # misspelt keys first: what is missing may be there under another name
-        repairs = {finding.place.path: finding.meant for finding in misspelt or findings}
+        repairs = {finding.repair.place.path: finding.repair for finding in misspelt or findings}
         if place.path in repairs:
             return None
         for path in sorted(repairs, reverse=True):  # from the end of each list, so that the other paths stay true
-            _repair(Place(place.document, path), repairs[path])
-            if repairs[path] is None:
+            repairs[path].make()
+            if repairs[path].takes_out:
                 shortened.add(path[:-1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Repair:
+    """Take out what is at `place`; or read its key as `name`; or let an example stand in for what is missing there."""
+
+    place: Place
+    name: str | None = None
+    example: Any = None
+
+    @property
+    def takes_out(self) -> bool:
+        return self.name is None and self.example is None
+
+    def make(self) -> None:
+        parent, key = Place(self.place.document, self.place.path[:-1]), self.place.path[-1]
+        if self.example is not None:
+            parent.value[key] = self.example
+            return
+        value = parent.value.pop(key)  # its mark stays, to say that something is written there
+        if isinstance(key, int):
+            parent.mark.items.pop(key)
+        elif self.name is not None and self.name not in parent.value:
+            parent.value[self.name] = value
+            parent.mark.entries[self.name] = parent.mark.entries.pop(key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Finding:
-    """One error: where, what to say, and how its key was meant, if it only is misspelt."""
+    """One error: where, what to say, and how to read on."""
 
     place: Place
     message: str
+    repair: _Repair
     at_key: bool = False
-    meant: str | None = None
     missing: bool = False
-    counts: bool = True  # not when it only follows from what was refused before
+    counts: bool = True  # not when it was refused before
 
     @classmethod
     def of(cls, error: ErrorDetails, root: Place, readers: _Readers) -> "_Finding":
         place = _place(root, error["loc"])
         key = str(error["loc"][-1]) if error["loc"] else ""
         if error["type"] == "missing":
-            message = f"{key!r} is missing{_description(readers[id(place.value)], key)}"
-            return cls(place=place, message=message, missing=True, counts=not (place / key).written)
+            field = _fields(readers[id(place.value)])[key]
+            why = f": {field.description}" if field.description else ""
+            repair = _Repair(place / key, example=field.examples[0]) if field.examples else _Repair(place)
+            return cls(place=place, message=f"{key!r} is missing{why}", repair=repair, missing=True, counts=not (place / key).written)
         if error["type"] == "extra_forbidden":
             parent = Place(place.document, place.path[:-1])
-            known = _keys(readers[id(parent.value)])
+            known = _fields(readers[id(parent.value)]).keys()
             meant = near(key, known)
-            message = f"unknown key {key!r}: {unknown(key, known)}"
-            return cls(place=place, message=message, at_key=True, meant=meant if meant and not (parent / meant).written else None)
-        return cls(place=place, message=_sentence(error, place), at_key=key == "[key]")
+            repair = _Repair(place, name=meant if meant and not (parent / meant).written else None)
+            return cls(place=place, message=f"unknown key {key!r}: {unknown(key, known)}", repair=repair, at_key=True)
+        return cls(place=place, message=_sentence(error, place), repair=_Repair(place), at_key=key == "[key]")
+
+
+def _follows(error: ErrorDetails) -> bool:
+    """A list that is too short only because its entries are wrong."""
+    return error["type"] == "too_short" and bool(error["input"])
+
+
+def _fields(section: type[Section]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 def _place(root: Place, loc: tuple[int | str, ...]) -> Place:
@@ -98,15 +135,6 @@ def _place(root: Place, loc: tuple[int | str, ...]) -> Place:
     return place
 
 
-def _keys(section: type[Section]) -> list[str]:
-    return [field.alias or name for name, field in section.model_fields.items()]
-
-
-def _description(section: type[Section], key: str) -> str:
-    described = {field.alias or name: field.description for name, field in section.model_fields.items()}
-    return f": {described[key]}" if described[key] else ""
-
-
 def _sentence(error: ErrorDetails, place: Place) -> str:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "value_error":
@@ -116,14 +144,3 @@ def _sentence(error: ErrorDetails, place: Place) -> str:
     if kind in {"enum", "literal_error"}:
         return f"{value!r}: write {context['expected']}"
     return _SENTENCES.get(kind) or f"{error['msg'][:1].lower()}{error['msg'][1:]}"
-
-
-def _repair(place: Place, name: str | None) -> None:
-    """Read the key as `name`, or take the value out: the mark stays, to say that something is written there."""
-    parent, key = Place(place.document, place.path[:-1]), place.path[-1]
-    value = parent.value.pop(key)
-    if isinstance(key, int):
-        parent.mark.items.pop(key)
-    elif name is not None and name not in parent.value:
-        parent.value[name] = value
-        parent.mark.entries[name] = parent.mark.entries.pop(key)

@@ -88,7 +88,7 @@ def _parse(file: Path, text: str, problems: Problems) -> Document:
         line, col = text.count("\n", 0, e.position) + 1, e.position - text.rfind("\n", 0, e.position)
         raise _UnreadableError("a control character: take it out, or write it escaped in double quotes", line, col) from e
     except (YAMLError, ValueError, OverflowError) as e:
-        raise _UnreadableError(f"not YAML: {e}") from e
+        raise _UnreadableError(f"not YAML: {' '.join(str(e).split())}") from e
 
 
 class _Builder:

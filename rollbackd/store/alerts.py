@@ -1,6 +1,6 @@
 """Alert events: what came in, what became of each, and which alerts were no one's."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,11 +50,7 @@ class Alerts:
 
     async def handled(self, alert_id: int, incident_id: str | None) -> None:
         """The alert belongs to this incident, or to none, and is not handed out again."""
-        await self.handled_together([alert_id], incident_id)
-
-    async def handled_together(self, alert_ids: Collection[int], incident_id: str | None) -> None:
-        now = self._clock.now()
-        await self._database.execute(handling(alert_ids, incident_id, now))
+        await self._database.execute(handling(alert_id, incident_id, self._clock.now()))
 
     async def of_incident(self, incident_id: str) -> tuple[AlertEvent, ...]:
         query = select(alerts).where(alerts.c.incident_id == incident_id).order_by(alerts.c.id)
@@ -68,14 +64,13 @@ class Alerts:
     async def ignored(self, *, limit: int = 50) -> tuple[IgnoredAlert, ...]:
         """Newest first."""
         columns = (ignored_alerts.c.received_at, ignored_alerts.c.why, ignored_alerts.c.labels)
-        query = select(*columns).order_by(ignored_alerts.c.id.desc()).limit(limit)
+        query = select(*columns).order_by(ignored_alerts.c.number.desc()).limit(limit)
         return await self._database.all(query, as_record(IgnoredAlert))
 
 
-def handling(alert_ids: Collection[int], incident_id: str | None, at: datetime) -> Update:
-    """Marks alerts as handled; `Incidents.open` does it in the transaction that opens the incident."""
-    change = update(alerts).where(alerts.c.id.in_(alert_ids), alerts.c.handled_at.is_(None))
-    return change.values(handled_at=at, incident_id=incident_id)
+def handling(alert_id: int, incident_id: str | None, at: datetime) -> Update:
+    """`Incidents.open` marks the alert in the same transaction."""
+    return update(alerts).where(alerts.c.id == alert_id).values(handled_at=at, incident_id=incident_id)
 
 
 def _to_row(event: AlertEvent) -> AlertRow:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, insert, select, update
 from rollbackd.errors import PermanentError
 from rollbackd.failpoints import reach
 from rollbackd.model.attempt import Attempt, AttemptStatus
-from rollbackd.store.columns import as_record, as_row
+from rollbackd.store.columns import as_row, record_of
 from rollbackd.store.database import Database
 from rollbackd.store.tables import attempts
 
@@ -21,7 +21,7 @@ class Attempts:
     async def intend(self, attempt: Attempt) -> None:
         """Durable on return: only then may anything start."""
         await reach("attempt.before_intent")
-        await self._database.execute(insert(attempts).values(as_row(attempt)))
+        await self._database.execute(insert(attempts).values(as_row(attempts, attempt)))
         await reach("attempt.after_intent")
 
     async def started(self, attempt: Attempt) -> None:
@@ -30,8 +30,8 @@ class Attempts:
         await reach("attempt.after_start")
 
     async def ended(self, attempt: Attempt) -> None:
-        """An uncertain one may end once more: when it has been observed."""
-        await self._advance(attempt, *_UNFINISHED, AttemptStatus.UNCERTAIN)
+        """Once: what is found out about it later is another attempt's."""
+        await self._advance(attempt, *_UNFINISHED)
         await reach("attempt.after_outcome")
 
     async def of_incident(self, incident_id: str) -> tuple[Attempt, ...]:
@@ -44,9 +44,9 @@ class Attempts:
 
     async def _advance(self, attempt: Attempt, *states: AttemptStatus) -> None:
         change = update(attempts).where(attempts.c.id == attempt.id, attempts.c.status.in_(states))
-        if not await self._database.execute(change.values(as_row(attempt))):
+        if not await self._database.execute(change.values(as_row(attempts, attempt))):
             raise PermanentError(f"attempt {attempt.id} cannot become {attempt.status}: it has already ended, or was never intended")
 
     async def _where(self, condition: ColumnElement[bool]) -> tuple[Attempt, ...]:
-        query = select(attempts).where(condition).order_by(attempts.c.intended_at, attempts.c.step_index, attempts.c.number)
-        return await self._database.all(query, as_record(Attempt))
+        query = select(attempts.c.record).where(condition).order_by(attempts.c.arrival)
+        return await self._database.all(query, record_of)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import insert, select
 
-from rollbackd.store.columns import as_record, as_row
+from rollbackd.store.columns import as_record
 from rollbackd.store.database import Database
 from rollbackd.store.tables import audit
 
@@ -26,8 +26,10 @@ class Audit:
         self._database = database
 
     async def append(self, at: datetime, person: str, action: str, subject: str, reason: str) -> None:
-        await self._database.execute(insert(audit).values(as_row(AuditEntry(at, person, action, subject, reason))))
+        await self._database.execute(insert(audit).values(at=at, person=person, action=action, subject=subject, reason=reason))
 
     async def newest(self, *, limit: int = 50) -> tuple[AuditEntry, ...]:
-        query = select(audit.c.at, audit.c.person, audit.c.action, audit.c.subject, audit.c.reason).order_by(audit.c.id.desc()).limit(limit)
+        query = (
+            select(audit.c.at, audit.c.person, audit.c.action, audit.c.subject, audit.c.reason).order_by(audit.c.number.desc()).limit(limit)
+        )
         return await self._database.all(query, as_record(AuditEntry))

@@ -1,14 +1,13 @@
 """How the words of the model become columns: instants, codes and documents."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final, Generic, TypeVar
 
 from pydantic import TypeAdapter
-from sqlalchemy import BigInteger, Dialect, Row, String, Text
+from sqlalchemy import BigInteger, Dialect, Row, String, Table, Text
 from sqlalchemy.types import TypeDecorator
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -80,11 +79,16 @@ class Document(TypeDecorator[Any]):
         return None if value is None else _adapter(self.kind).validate_json(value)
 
 
-def as_row(record: Any) -> dict[str, Any]:
-    """A dataclass's fields by name, not deeper: a nested one is a document."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+def as_row(table: Table, record: Any) -> dict[str, Any]:
+    """The columns of `table` that are fields of `record`, and the whole of it as its document."""
+    return {"record": record} | {name: getattr(record, name) for name in table.c.keys() if hasattr(record, name)}  # noqa: SIM118 - not a mapping
+
+
+def record_of(row: Row[Any]) -> Any:
+    """The way back."""
+    return row.record
 
 
 def as_record(kind: Callable[..., T]) -> Callable[[Row[Any]], T]:
-    """The way back: a row whose columns are the fields of `kind`."""
+    """For a table without a document: its columns are the fields of `kind`."""
     return lambda row: kind(**row._mapping)  # noqa: SLF001 - the public name of SQLAlchemy's mapping view of a row

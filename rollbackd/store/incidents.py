@@ -14,7 +14,7 @@ from rollbackd.failpoints import reach
 from rollbackd.model.decision import Decision, History
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.store.alerts import handling
-from rollbackd.store.columns import as_record, as_row, from_microseconds, to_microseconds
+from rollbackd.store.columns import as_row, from_microseconds, record_of, to_microseconds
 from rollbackd.store.database import Database
 from rollbackd.store.tables import alerts, decisions, incidents
 from rollbackd.store.timeline import NewEntry, Timeline, write_entries
@@ -46,11 +46,11 @@ class Incidents:
         now = self._clock.now()
 
         def query(connection: Connection) -> int | None:
-            if connection.execute(_open_ones().where(incidents.c.service == incident.service)).first() is not None:
+            if connection.execute(_all().where(_IS_OPEN, incidents.c.service == incident.service)).first() is not None:
                 return None
-            connection.execute(insert(incidents).values(as_row(incident)))
+            connection.execute(insert(incidents).values(as_row(incidents, incident)))
             if alert_id is not None:
-                connection.execute(handling([alert_id], incident.id, now))
+                connection.execute(handling(alert_id, incident.id, now))
             return write_entries(connection, incident.id, entries, now)
 
         newest = await self._database.write(query, committed=self._announce)
@@ -74,14 +74,14 @@ class Incidents:
 
         def query(connection: Connection) -> int:
             try:
-                written = connection.execute(update(incidents).where(unmoved).values(as_row(saved))).rowcount
+                written = connection.execute(update(incidents).where(unmoved).values(as_row(incidents, saved))).rowcount
             except IntegrityError as error:
                 raise ConflictError(f"incident {before.id} cannot be opened again: {before.service} has another open one") from error
             if written == 0:
                 found = _one(connection, before.id)
                 raise ConflictError(f"incident {before.id} has moved on from {before.phase} to {found.phase}: read it again")
             if decision is not None:
-                connection.execute(insert(decisions).values(incident_id=before.id, decision=decision))
+                connection.execute(insert(decisions).values(incident_id=before.id, record=decision))
             return write_entries(connection, before.id, entries, now)
 
         await self._database.write(query, committed=self._announce)
@@ -95,10 +95,15 @@ class Incidents:
 
     async def open_ones(self) -> tuple[Incident, ...]:
         """Oldest first."""
-        return await self._database.all(_open_ones().order_by(incidents.c.opened_at, incidents.c.id), _to_incident)
+        return await self._database.all(_all().where(_IS_OPEN).order_by(incidents.c.opened_at, incidents.c.id), record_of)
+
+    async def unfinished(self) -> tuple[Incident, ...]:
+        """Those that somebody must go on with after a restart: open, or closed and not yet told (I9). Oldest first."""
+        query = _all().where(or_(_IS_OPEN, incidents.c.told_at.is_(None))).order_by(incidents.c.opened_at, incidents.c.id)
+        return await self._database.all(query, record_of)
 
     async def open_of(self, service: str) -> Incident | None:
-        return await self._first(_open_ones().where(incidents.c.service == service))
+        return await self._first(_all().where(_IS_OPEN, incidents.c.service == service))
 
     async def of_alert(self, fingerprint: str, starts_at: datetime) -> Incident | None:
         """The newest that this alert opened or joined."""
@@ -130,18 +135,18 @@ class Incidents:
             opened_at, incident_id = _parse_cursor(cursor)
             same_moment = and_(incidents.c.opened_at == opened_at, incidents.c.id < incident_id)
             query = query.where(incidents.c.opened_at <= opened_at, or_(incidents.c.opened_at < opened_at, same_moment))
-        found = await self._database.all(query, _to_incident)
+        found = await self._database.all(query, record_of)
         return Page(found[:limit], _cursor_after(found[limit - 1]) if len(found) > limit else None)
 
     async def decision_of(self, incident_id: str) -> Decision | None:
         """The latest."""
-        query = select(decisions.c.decision).where(decisions.c.incident_id == incident_id).order_by(decisions.c.id.desc()).limit(1)
-        return next(iter(await self._database.all(query, lambda row: row.decision)), None)
+        query = select(decisions.c.record).where(decisions.c.incident_id == incident_id).order_by(decisions.c.number.desc()).limit(1)
+        return next(iter(await self._database.all(query, record_of)), None)
 
     async def decisions_of(self, incident_id: str) -> tuple[Decision, ...]:
         """Oldest first."""
-        query = select(decisions.c.decision).where(decisions.c.incident_id == incident_id).order_by(decisions.c.id)
-        return await self._database.all(query, lambda row: row.decision)
+        query = select(decisions.c.record).where(decisions.c.incident_id == incident_id).order_by(decisions.c.number)
+        return await self._database.all(query, record_of)
 
     async def history(self, service: str, now: datetime, *, except_incident: str | None = None) -> History:
         """What the guards ask for. What lies in the future counts as well: a clock that was set back frees no budget (I7)."""
@@ -174,25 +179,25 @@ class Incidents:
         self._timeline.announce(newest or 0)
 
     async def _first(self, query: Select[Any]) -> Incident | None:
-        return next(iter(await self._database.all(query.limit(1), _to_incident)), None)
+        return next(iter(await self._database.all(query.limit(1), record_of)), None)
 
 
-_to_incident: Final = as_record(Incident)
+_IS_OPEN: Final = incidents.c.phase != Phase.CLOSED
+
+
+def _all() -> Select[Any]:
+    return select(incidents.c.record)
 
 
 def _newest_first() -> Select[Any]:
-    return select(incidents).order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
-
-
-def _open_ones() -> Select[Any]:
-    return select(incidents).where(incidents.c.phase != Phase.CLOSED)
+    return _all().order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
 
 
 def _one(connection: Connection, incident_id: str) -> Incident:
-    row = connection.execute(select(incidents).where(incidents.c.id == incident_id)).first()
-    if row is None:
-        raise NotFoundError(f"no incident {incident_id}")
-    return _to_incident(row)
+    found: Incident | None = connection.scalar(_all().where(incidents.c.id == incident_id))
+    if found is None:
+        raise NotFoundError(f"no incident {incident_id}: see 'rollbackd list'")
+    return found
 
 
 def _cursor_after(incident: Incident) -> str:

@@ -3,6 +3,7 @@
 from sqlalchemy import insert, select
 
 from rollbackd.model.look import Look
+from rollbackd.store.columns import record_of
 from rollbackd.store.database import Database
 from rollbackd.store.tables import looks
 
@@ -12,9 +13,9 @@ class Looks:
         self._database = database
 
     async def append(self, incident_id: str, look: Look) -> None:
-        await self._database.execute(insert(looks).values(incident_id=incident_id, look=look))
+        await self._database.execute(insert(looks).values(incident_id=incident_id, record=look))
 
     async def of_incident(self, incident_id: str) -> tuple[Look, ...]:
         """Oldest first."""
-        query = select(looks.c.look).where(looks.c.incident_id == incident_id).order_by(looks.c.id)
-        return await self._database.all(query, lambda row: row.look)
+        query = select(looks.c.record).where(looks.c.incident_id == incident_id).order_by(looks.c.number)
+        return await self._database.all(query, record_of)

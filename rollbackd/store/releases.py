@@ -1,14 +1,14 @@
 """The release register's memory: what was released when, and what it is trusted for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Select, and_, insert, select, update
 
-from rollbackd.errors import NotFoundError
 from rollbackd.model.release import Mark, Release, ReleaseStatus
-from rollbackd.store.columns import as_record, as_row
+from rollbackd.store.columns import as_row, record_of
 from rollbackd.store.database import Database
 from rollbackd.store.tables import releases
 
@@ -29,58 +29,54 @@ class Releases:
         """A version that is marked stays marked when it is released again: only a person takes a mark away (I4)."""
 
         def query(connection: Connection) -> Recorded:
-            known = [_to_release(row) for row in connection.execute(_of_version(release.service, release.version))]
+            known: Sequence[Release] = connection.scalars(_of_version(release.service, release.version)).all()
             for same in known:
                 if same.started_at == release.started_at:
                     return Recorded(same, created=False)
             new = release
             if known and release.mark is Mark.NONE:
                 new = replace(release, mark=known[0].mark, mark_reason=known[0].mark_reason)
-            connection.execute(insert(releases).values(as_row(new)))
+            connection.execute(insert(releases).values(as_row(releases, new)))
             return Recorded(new, created=True)
 
         return await self._database.write(query)
 
     async def of_service(self, service: str, *, limit: int = 200) -> tuple[Release, ...]:
         """Newest first."""
-        query = select(*_COLUMNS).where(releases.c.service == service).order_by(releases.c.started_at.desc(), releases.c.id.desc())
-        return await self._database.all(query.limit(limit), _to_release)
+        return await self._database.all(_newest_first().where(releases.c.service == service).limit(limit), record_of)
 
-    async def update(self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None) -> Release:
-        """How the newest release of this version went on. Raises NotFoundError."""
+    async def update(self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None) -> Release | None:
+        """How the newest release of this version went on. None: there is none."""
 
-        def query(connection: Connection) -> Release:
-            newest = _newest(connection, service, version)
-            this_one = and_(releases.c.service == service, releases.c.version == version, releases.c.started_at == newest.started_at)
-            connection.execute(update(releases).where(this_one).values(status=status, live_at=live_at))
-            return replace(newest, status=status, live_at=live_at)
+        def query(connection: Connection) -> Release | None:
+            newest: Release | None = connection.scalar(_of_version(service, version).limit(1))
+            return None if newest is None else _write(connection, replace(newest, status=status, live_at=live_at))
 
         return await self._database.write(query)
 
-    async def mark(self, service: str, version: str, mark: Mark, reason: str) -> Release:
-        """Every release of this version; the newest is returned. Raises NotFoundError."""
+    async def mark(self, service: str, version: str, mark: Mark, reason: str) -> bool:
+        """Every release of this version. False: there is none."""
 
-        def query(connection: Connection) -> Release:
-            newest = _newest(connection, service, version)
-            same_version = update(releases).where(releases.c.service == service, releases.c.version == version)
-            connection.execute(same_version.values(mark=mark, mark_reason=reason))
-            return replace(newest, mark=mark, mark_reason=reason)
+        def query(connection: Connection) -> bool:
+            known: Sequence[Release] = connection.scalars(_of_version(service, version)).all()
+            for release in known:
+                _write(connection, replace(release, mark=mark, mark_reason=reason))
+            return bool(known)
 
         return await self._database.write(query)
 
 
-_COLUMNS: Final = [column for column in releases.c if column.name != "id"]
-_to_release: Final = as_record(Release)
+def _newest_first() -> Select[Any]:
+    return select(releases.c.record).order_by(releases.c.started_at.desc(), releases.c.number.desc())
 
 
 def _of_version(service: str, version: str) -> Select[Any]:
-    """Newest first."""
-    query = select(*_COLUMNS).where(releases.c.service == service, releases.c.version == version)
-    return query.order_by(releases.c.started_at.desc(), releases.c.id.desc())
+    return _newest_first().where(releases.c.service == service, releases.c.version == version)
 
 
-def _newest(connection: Connection, service: str, version: str) -> Release:
-    row = connection.execute(_of_version(service, version).limit(1)).first()
-    if row is None:
-        raise NotFoundError(f"no release {version} of {service} is recorded")
-    return _to_release(row)
+def _write(connection: Connection, release: Release) -> Release:
+    this_one = and_(
+        releases.c.service == release.service, releases.c.version == release.version, releases.c.started_at == release.started_at
+    )
+    connection.execute(update(releases).where(this_one).values(record=release))
+    return release

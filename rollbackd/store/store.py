@@ -75,9 +75,18 @@ class Store:
                     raise group.exceptions[0] from None
                 raise
 
+    @property
+    def directory(self) -> Path:
+        """The state directory: the store's own, locked while it is open."""
+        return self._path.parent
+
     async def history(self, service: str, now: datetime, *, except_incident: str | None = None) -> History:
         """What rollbackd did before, for the guards; `except_incident` is the one that asks, whose own step is no other's."""
         return await self.incidents.history(service, now, except_incident=except_incident)
+
+    async def ping(self) -> None:
+        """Returns when the writer has written something: that it lives is proven by doing, for the watchdog."""
+        await self._database.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
 
     async def purge(self, before: datetime) -> int:
         """Delete what ended before `before`: closed incidents with all that belongs to them, and handled alerts. The audit stays."""

@@ -1,4 +1,5 @@
-"""The tables. A column has the name of the field that it holds, so that a row is read and written without a mapping in between.
+"""The tables. What is searched is a column, under the name of its field; the whole is a document beside it, so that a new field of the
+model with a default needs no migration.
 
 `migrations/` builds the same schema step by step; a test compares the two.
 """
@@ -7,9 +8,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
-    Float,
     ForeignKey,
     Index,
     Integer,
@@ -22,13 +21,11 @@ from sqlalchemy import (
 )
 
 from rollbackd.model.alert import AlertStatus
-from rollbackd.model.attempt import AttemptStatus, ProcessIdentity
-from rollbackd.model.decision import Action, Blame, Decision
-from rollbackd.model.incident import Outcome, Phase
+from rollbackd.model.attempt import Attempt, AttemptStatus
+from rollbackd.model.decision import Decision
+from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.model.look import Look
-from rollbackd.model.policy import Mode
-from rollbackd.model.reason import Reason
-from rollbackd.model.release import Mark, ReleaseKind, ReleaseStatus
+from rollbackd.model.release import Release
 from rollbackd.store.columns import Code, Document, Instant
 
 metadata: Final = MetaData()
@@ -46,38 +43,18 @@ incidents: Final = Table(
     metadata,
     Column("id", String(64), primary_key=True),
     Column("service", Text, nullable=False),
-    Column("trigger", Text),
     Column("phase", Code(Phase), nullable=False),
-    Column("mode", Code(Mode), nullable=False),
-    Column("snapshot", String(64), nullable=False),
-    Column("opened_at", Instant, nullable=False),
+    Column("outcome", Code(Outcome)),
     Column("fingerprint", Text),
     Column("starts_at", Instant),
-    Column("delivered_at", Instant),
-    Column("decision", Code(Action)),
-    Column("reason", Code(Reason)),
-    Column("blame", Code(Blame)),
-    Column("outcome", Code(Outcome)),
-    Column("suspect", Text),
-    Column("target", Text),
-    Column("target_artifact", Text),
-    Column("onset", Instant),
-    Column("plan", Text),
-    Column("decision_value", Float),
-    Column("decided_at", Instant),
-    Column("proposed_at", Instant),
-    Column("escalated_at", Instant),
-    Column("judging_since", Instant),
+    Column("opened_at", Instant, nullable=False),
     Column("rollback_started_at", Instant),
     Column("rollback_ended_at", Instant),
     Column("closed_at", Instant),
-    Column("healthy_looks", Integer, nullable=False),
-    Column("abort_reason", Text),
+    Column("told_at", Instant),
     Column("acknowledged_by", Text),
-    Column("requested_by", Text),
-    Column("request_reason", Text),
-    Column("reason_code", Text),
     Column("revision", Integer, nullable=False),
+    Column("record", Document(Incident), nullable=False),
 )
 _still_open = incidents.c.phase != Phase.CLOSED
 # I1: at most one open incident per service, whatever the code above does.
@@ -87,11 +64,10 @@ Index("incidents_of_service", incidents.c.service, incidents.c.opened_at)
 Index("incidents_by_phase", incidents.c.phase, incidents.c.opened_at)
 Index("incidents_by_outcome", incidents.c.outcome, incidents.c.opened_at)
 Index("incidents_of_alert", incidents.c.fingerprint, incidents.c.starts_at)
-Index("rollbacks", incidents.c.rollback_started_at)
+Index("incidents_by_rollback", incidents.c.rollback_started_at)
 Index("incidents_by_end", incidents.c.closed_at)
 
-# Only what is searched is a column of its own: this is the table that thousands of rows a second go into. The key begins with the
-# time, so that they all land on the same page of its index.
+# Thousands of rows a second go in here. The key begins with the time, so that they land on the same page of its index.
 alerts: Final = Table(
     "alerts",
     metadata,
@@ -115,7 +91,7 @@ Index("alerts_of_incident", alerts.c.incident_id, sqlite_where=_belongs, postgre
 ignored_alerts: Final = Table(
     "ignored_alerts",
     metadata,
-    Column("id", ArrivalNumber, primary_key=True),
+    Column("number", ArrivalNumber, primary_key=True),
     Column("received_at", Instant, nullable=False),
     Column("why", Text, nullable=False),
     Column("labels", Document(dict[str, str]), nullable=False),
@@ -124,37 +100,27 @@ ignored_alerts: Final = Table(
 decisions: Final = Table(
     "decisions",
     metadata,
-    Column("id", ArrivalNumber, primary_key=True),
+    Column("number", ArrivalNumber, primary_key=True),
     _incident_column(),
-    Column("decision", Document(Decision), nullable=False),
+    Column("record", Document(Decision), nullable=False),
 )
 
 attempts: Final = Table(
     "attempts",
     metadata,
-    Column("id", String(64), primary_key=True),
+    Column("arrival", ArrivalNumber, primary_key=True),
+    Column("id", String(64), nullable=False, unique=True),
     _incident_column(),
-    Column("step_index", Integer, nullable=False),
-    Column("step_name", Text, nullable=False),
-    Column("number", Integer, nullable=False),
-    Column("argv", Document(tuple[str, ...]), nullable=False),
     Column("status", Code(AttemptStatus), nullable=False),
-    Column("intended_at", Instant, nullable=False),
-    Column("started_at", Instant),
-    Column("ended_at", Instant),
-    Column("process", Document(ProcessIdentity)),
-    Column("exit_code", Integer),
-    Column("signal", Text),
-    Column("output", Text, nullable=False),
-    Column("detail", Text, nullable=False),
+    Column("record", Document(Attempt), nullable=False),
 )
 
 looks: Final = Table(
     "looks",
     metadata,
-    Column("id", ArrivalNumber, primary_key=True),
+    Column("number", ArrivalNumber, primary_key=True),
     _incident_column(),
-    Column("look", Document(Look), nullable=False),
+    Column("record", Document(Look), nullable=False),
 )
 
 timeline: Final = Table(
@@ -172,21 +138,11 @@ timeline: Final = Table(
 releases: Final = Table(
     "releases",
     metadata,
-    Column("id", ArrivalNumber, primary_key=True),
+    Column("number", ArrivalNumber, primary_key=True),
     Column("service", Text, nullable=False),
     Column("version", Text, nullable=False),
-    Column("artifact", Text, nullable=False),
     Column("started_at", Instant, nullable=False),
-    Column("live_at", Instant),
-    Column("status", Code(ReleaseStatus), nullable=False),
-    Column("kind", Code(ReleaseKind), nullable=False),
-    Column("mark", Code(Mark), nullable=False),
-    Column("mark_reason", Text, nullable=False),
-    Column("group", Text),
-    Column("irreversible", Boolean, nullable=False),
-    Column("schema", Text),
-    Column("schema_compatible", Boolean, nullable=False),
-    Column("source", Text, nullable=False),
+    Column("record", Document(Release), nullable=False),
     UniqueConstraint("service", "started_at", "version", name="one_release"),
 )
 
@@ -203,7 +159,7 @@ pauses: Final = Table(
 audit: Final = Table(
     "audit",
     metadata,
-    Column("id", ArrivalNumber, primary_key=True),
+    Column("number", ArrivalNumber, primary_key=True),
     Column("at", Instant, nullable=False),
     Column("person", Text, nullable=False),
     Column("action", Text, nullable=False),

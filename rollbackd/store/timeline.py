@@ -36,6 +36,14 @@ class Timeline:
         query = select(timeline).where(timeline.c.seq > seq).order_by(timeline.c.seq).limit(limit)
         return await self._database.all(query, as_record(TimelineEntry))
 
+    def latest(self) -> int:
+        """The number of the newest entry, 0 when there is none."""
+        return self._newest
+
+    async def append(self, incident_id: str, entry: NewEntry, at: datetime) -> None:
+        """One entry by itself; those that tell of a change are written with the change."""
+        await self._database.write(lambda connection: write_entries(connection, incident_id, [entry], at), committed=self.announce)
+
     async def changed(self, seq: int) -> None:
         """Wait until there is an entry that is newer than `seq`."""
         while self._newest <= seq:

@@ -5,6 +5,7 @@ not there; no metric starts with a made-up value.
 """
 
 import platform
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -96,9 +97,11 @@ class Metrics:
         """`kind` is a word of the client's own, one of a few; never text from the error."""
         self._query_errors.labels(kind).inc()
 
-    def paused(self, scope: str, *, paused: bool) -> None:
-        """`scope` is "global" or a service."""
-        self._paused.labels(scope).set(paused)
+    def paused(self, scopes: Iterable[str]) -> None:
+        """Everything that is paused now: "global", or services."""
+        self._paused.clear()
+        for scope in scopes:
+            self._paused.labels(scope).set(1)
 
     def committed(self, seconds: float) -> None:
         self._commits.observe(seconds)

@@ -14,7 +14,7 @@ from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-Job = Callable[[], Awaitable[None]]
+Job = Callable[[], Awaitable[object]]
 OnError = Callable[[str, BaseException], None]
 
 GRACE: Final = timedelta(seconds=10)
@@ -47,9 +47,7 @@ class Schedule:
                 await asyncio.wait(self._running, timeout=self._grace.total_seconds())
         finally:
             late = tuple(self._running)
-            for task in late:
-                task.cancel("the schedule ended before the job did")
-            self._scheduler.shutdown(wait=False)
+            self._scheduler.shutdown(wait=False)  # cancels what still runs
         if late:
             await asyncio.wait(late, timeout=_LAST_WORDS.total_seconds())
         await asyncio.sleep(0)  # the scheduler shuts down, and reports what was cancelled, in the next turn of the loop

@@ -63,7 +63,7 @@ def caller(request: web.Request) -> str:
 def _admit(request: web.Request, access: Access) -> str:
     """The caller's name. Raises 401 without a token that is known, 403 for a role that does not open this."""
     deps = request.app[DEPS]
-    if not deps.settings.people:
+    if not deps.people:
         return _admit_to_open_server(request, deps, access)
     token = _token(request)
     person: Person | None = deps.people.person(token) if token is not None else None
@@ -87,7 +87,7 @@ def _admit_to_open_server(request: web.Request, deps: Deps, access: Access) -> s
             text="nobody may decide yet: add a person with the role operator to 'auth.people' in the config",
             headers={"WWW-Authenticate": _challenge(access)},
         )
-    host = urlsplit(f"//{request.host}").hostname or ""
+    host = _host(request.host)
     external = urlsplit(deps.settings.server.external_url or "").hostname
     if not (host in {"localhost", external} or _is_address(host)):
         raise web.HTTPForbidden(
@@ -101,7 +101,7 @@ def _refuse_foreign_pages(request: web.Request) -> None:
     if request.method == "GET":
         return
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    own = site in {"same-origin", "none"} if site is not None else origin is None or urlsplit(origin).netloc == request.host
+    own = site in {"same-origin", "none"} if site is not None else origin is None or origin.partition("://")[2] == request.host
     if not own:
         raise web.HTTPForbidden(text="another site's page asked for this: only rollbackd's own may")
 
@@ -127,6 +127,14 @@ def _challenge(access: Access) -> str:
         if access is Access.CONSOLE
         else 'Bearer realm="rollbackd"'
     )
+
+
+def _host(text: str) -> str:
+    """The name without its port. Raises 400 for what is not one."""
+    try:
+        return urlsplit(f"//{text}").hostname or ""
+    except ValueError as error:
+        raise web.HTTPBadRequest(text="the Host header is not a host") from error
 
 
 def _is_address(host: str) -> bool:

@@ -10,8 +10,8 @@ from rollbackd.errors import NotFoundError
 from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.report import render
+from rollbackd.settings.suggest import unknown
 from rollbackd.web import views
-from rollbackd.web.body import unknown
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.shapes import IncidentRecord, RouteShape, ServiceShape, StatusShape
 
@@ -46,13 +46,16 @@ async def incidents(request: web.Request) -> web.Response:
     """Newest first, filtered by `service`, `phase` and `outcome`; `cursor` is the `next` of the page before."""
     asked = parameters(request, ("service", "phase", "outcome", "cursor", "limit"))
     store = request.app[DEPS].store
-    page = await store.incidents.page(
-        service=asked.get("service"),
-        phase=_one_of(Phase, asked.get("phase"), "phase"),
-        outcome=_one_of(Outcome, asked.get("outcome"), "outcome"),
-        cursor=asked.get("cursor"),
-        limit=_limit(asked.get("limit")),
-    )
+    try:
+        page = await store.incidents.page(
+            service=asked.get("service"),
+            phase=_one_of(Phase, asked.get("phase"), "phase"),
+            outcome=_one_of(Outcome, asked.get("outcome"), "outcome"),
+            cursor=asked.get("cursor"),
+            limit=_limit(asked.get("limit")),
+        )
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from error
     items = [views.listed(one, await store.attempts.of_incident(one.id)) for one in page.items]
     return reply({"items": items, "next": page.next})
 
@@ -63,17 +66,14 @@ async def incident(request: web.Request) -> web.Response:
 
 
 async def report(request: web.Request) -> web.Response:
-    match parameters(request, ("format",)).get("format", "md"):
-        case "md":
-            return web.Response(
-                text=render.markdown(await request.app[DEPS].reporting.facts(request.match_info["id"])), content_type="text/markdown"
-            )
-        case "json":
-            return web.Response(
-                text=render.json(await request.app[DEPS].reporting.facts(request.match_info["id"])), content_type="application/json"
-            )
-        case other:
-            raise web.HTTPBadRequest(text=f"format {other[:100]!r}: a report is md or json")
+    form = parameters(request, ("format",)).get("format", "md")
+    if form not in {"md", "json"}:
+        raise web.HTTPBadRequest(text=f"no format {form!r}: a report is md or json")
+    deps = request.app[DEPS]
+    facts = await deps.reporting.facts(request.match_info["id"])
+    if form == "json":
+        return web.Response(text=render.json(facts), content_type="application/json")
+    return web.Response(text=render.markdown(facts, deps.settings.report_language), content_type="text/markdown")
 
 
 async def releases(request: web.Request) -> web.Response:
@@ -133,14 +133,14 @@ def service_named(deps: Deps, name: str) -> ServicePolicy:
     try:
         return deps.settings.services[name]
     except KeyError:
-        raise NotFoundError(f"service {unknown(name, deps.settings.services)}") from None
+        raise NotFoundError(f"no service {name!r}: {unknown(name, deps.settings.services)}") from None
 
 
 def parameters(request: web.Request, known: tuple[str, ...]) -> dict[str, str]:
     """The query, strictly: an unknown or repeated parameter is 400, as a filter that is ignored shows the wrong list."""
     for name in request.query:
         if name not in known:
-            raise web.HTTPBadRequest(text=f"parameter {unknown(name, known)}")
+            raise web.HTTPBadRequest(text=f"no parameter {name!r} here: {unknown(name, known)}")
         if len(request.query.getall(name)) > 1:
             raise web.HTTPBadRequest(text=f"parameter {name!r} stands twice")
     return dict(request.query)
@@ -152,7 +152,7 @@ def _one_of(kind: type[E], text: str | None, name: str) -> E | None:
     try:
         return kind(text)
     except ValueError:
-        raise web.HTTPBadRequest(text=f"{name} {unknown(text, kind)}") from None
+        raise web.HTTPBadRequest(text=f"no {name} {text!r}: {unknown(text, [str(one) for one in kind])}") from None
 
 
 def _limit(text: str | None) -> int:

@@ -1,9 +1,7 @@
 """Reads the body of a request strictly: bounded in time and size, real JSON, no field that is not known, every error in one line."""
 
 import asyncio
-import difflib
 import json
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -13,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from rollbackd.clock import parse_rfc3339
 from rollbackd.settings.durations import parse_duration
+from rollbackd.settings.suggest import unknown
 
 DEADLINE: Final = timedelta(seconds=10)
 
@@ -37,7 +36,10 @@ def _instant(value: object) -> datetime:
 def _duration(value: object) -> timedelta:
     if not isinstance(value, str):
         raise ValueError("write a duration such as 30m or 2h")  # noqa: TRY004 - pydantic collects ValueErrors
-    return parse_duration(value)
+    duration = parse_duration(value)
+    if not duration:
+        raise ValueError("no time at all: write a duration such as 30m or 2h")
+    return duration
 
 
 Instant = Annotated[datetime, BeforeValidator(_instant)]
@@ -113,14 +115,6 @@ async def read(request: web.Request, shape: type[B]) -> B:
         raise web.HTTPBadRequest(text="; ".join(_sentence(one, known) for one in error.errors(include_url=False))) from error
 
 
-def unknown(name: str, known: Iterable[str]) -> str:
-    """`'servce' is not known here: did you mean 'service'?`"""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}" if names else "nothing is"
-    return f"{name[:100]!r} is not known here: {advice}"
-
-
 def _parse(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
@@ -148,7 +142,7 @@ def _sentence(error: ErrorDetails, known: set[str]) -> str:
     where = ".".join(str(part) for part in error["loc"])
     match error["type"]:
         case "extra_forbidden":
-            return unknown(where, known)
+            return f"{where[:100]!r} is not known here: {unknown(where, known)}"
         case "missing":
             return f"{where!r} is missing"
         case _:

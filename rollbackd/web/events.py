@@ -31,7 +31,8 @@ class Streams:
     async def close_all(self, _app: web.Application) -> None:
         self.closing = True
         for patience in self.waiting:
-            patience.reschedule(asyncio.get_running_loop().time())
+            if not patience.expired():
+                patience.reschedule(asyncio.get_running_loop().time())
 
 
 STREAMS: web.AppKey[Streams] = web.AppKey("streams", Streams)
@@ -45,14 +46,16 @@ async def events(request: web.Request) -> web.StreamResponse:
         raise web.HTTPBadRequest(text="Last-Event-ID is the number of an event")
     if streams.open >= MOST_STREAMS:
         raise web.HTTPServiceUnavailable(text=f"{MOST_STREAMS} event streams are open already: close one", headers={"Retry-After": "30"})
-    seq = int(last) if last is not None else await deps.store.timeline.latest()
+    seq = int(last) if last is not None else deps.store.timeline.latest()
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"})
     streams.open += 1
     try:
         await response.prepare(request)
         await _write(response, b"retry: 2000\n\n")
-        while not streams.closing:
+        while True:
             seq = await _catch_up(request, response, seq)
+            if streams.closing:
+                break
             if not await _news(request, seq):
                 await _write(response, b": still here\n\n")
     except (ConnectionResetError, TimeoutError):

@@ -9,7 +9,10 @@ from rollbackd.web.problems import problem
 
 
 async def metrics(request: web.Request) -> web.Response:
-    body, content_type = request.app[DEPS].metrics.exposition()
+    """A pause ends by itself, so what is paused is asked at each scrape."""
+    deps = request.app[DEPS]
+    deps.metrics.paused(one.scope for one in await deps.store.pauses.all(deps.clock.now()))
+    body, content_type = deps.metrics.exposition()
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 

@@ -32,7 +32,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except (ConnectionResetError, TimeoutError):
         raise  # the client is gone: nobody is there to read a problem
     except Exception as error:
-        _log.exception("request failed", method=request.method, path=request.path)
+        _log.exception("request_failed", method=request.method, path=request.path)
         raise web.HTTPInternalServerError(
             body=_body(HTTPStatus.INTERNAL_SERVER_ERROR, "an error in rollbackd: its log says more", {}), content_type=CONTENT_TYPE
         ) from error

@@ -167,6 +167,17 @@ def test_alertmanager_reads_back_what_we_write(tmp_path: Path) -> None:
         assert ours == theirs, labels
 
 
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not in PATH")
+def test_prometheus_reads_what_we_write(tmp_path: Path) -> None:
+    selectors = [", ".join(str(matcher) for matcher in parse_matchers(text)) for text in MATCHERS if ":" not in text.split("=")[0]]
+    rules = [{"alert": f"R{number}", "expr": f"up{{{selector}}} > 0"} for number, selector in enumerate(selectors)]
+    file = tmp_path / "rules.json"
+    file.write_text(json.dumps({"groups": [{"name": "selectors", "rules": rules}]}))
+    answer = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, timeout=20, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert f"{len(selectors)} rules found" in answer.stdout
+
+
 def test_what_we_take_as_a_regex_matches_the_same_there(tmp_path: Path) -> None:
     chance = random.Random(20251102)
     texts: list[str] = []

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 
 from rollbackd.action import plan
 from rollbackd.action.commands import Commands
 from rollbackd.action.environment import Environments
+from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.action.runner import AskGate, CompareAndSet, Gate, Runner, RunResult
@@ -24,7 +26,6 @@ from tests.fakes.tool import Tool
 
 CURRENT = Release(service="api", version="v2", artifact="img:v2", started_at=parse_rfc3339("2026-01-02T00:00:00Z"))
 TARGET = Release(service="api", version="v1", artifact="img:v1", started_at=parse_rfc3339("2026-01-01T00:00:00Z"))
-INCIDENT = "i1"
 
 
 async def go() -> Gate:
@@ -42,6 +43,7 @@ class Rollout:
     """The rollback of `api` from v2 to v1. A second `run` is what a restarted daemon does."""
 
     def __init__(self, directory: Path, *, grace: timedelta = timedelta(milliseconds=100)) -> None:
+        self.incident = f"i{token_hex(8)}"  # several suites may run on one machine: each finds only its own processes
         self.tool = Tool(directory, live=CURRENT.artifact)
         self.journal = MemoryJournal()
         self.policy = service("api")
@@ -78,13 +80,14 @@ class Rollout:
         interrupt: asyncio.Event | None = None,
         budget: timedelta = timedelta(minutes=10),
         first_index: int = 0,
+        on_line: OnLine | None = None,
     ) -> RunResult:
         clock = SystemClock()
         prober = Prober(self._commands, self.measures, clock)
-        patience = timedelta(milliseconds=150)
+        patience = timedelta(milliseconds=300)
         runner = Runner(self.journal, self._commands, prober, clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
         return await runner.run(
-            INCIDENT,
+            self.incident,
             self.policy,
             self.plan(*steps, budget=budget),
             gate=gate,
@@ -92,7 +95,12 @@ class Rollout:
             compare_and_set=compare_and_set,
             interrupt=interrupt,
             first_index=first_index,
+            on_line=on_line,
         )
+
+    def attempt(self, step: int, number: int) -> str:
+        """The id that this attempt has."""
+        return f"{self.incident}-{step}-{number}"
 
     def told(self, kind: str) -> list[str]:
         """The lines of this kind that were reported."""

@@ -227,16 +227,30 @@ class World:
     async def incidents(self) -> list[Mapping[str, Any]]:
         return list((await self.get("/api/v1/incidents"))["items"])
 
-    async def reached(self, *phases: str) -> Mapping[str, Any]:
-        """The newest incident, once it is in one of these phases."""
+    async def reached(self, *phases: str, nth: int = 1) -> Mapping[str, Any]:
+        """The newest incident, once there are `nth` and it is in one of these phases."""
         seen: list[Mapping[str, Any]] = []
         try:
             async with asyncio.timeout(_PATIENCE):
-                while not (seen := await self.incidents()) or seen[0]["phase"] not in phases:  # noqa: ASYNC110 - asks a server
+                while len(seen := await self.incidents()) < nth or seen[0]["phase"] not in phases:  # noqa: ASYNC110 - asks a server
                     await asyncio.sleep(0.02)
         except TimeoutError:
             raise AssertionError(f"no incident reached {phases}: {seen}") from None
         return await self.get(f"/api/v1/incidents/{seen[0]['id']}")
 
-    async def closed(self) -> Mapping[str, Any]:
-        return await self.reached("closed")
+    async def closed(self, *, nth: int = 1) -> Mapping[str, Any]:
+        return await self.reached("closed", nth=nth)
+
+    async def held_for_now(self, reason: str) -> Mapping[str, Any]:
+        """The newest incident, once it is judged again and again for this reason."""
+        async with asyncio.timeout(_PATIENCE):
+            while (incident := await self.reached("deciding"))["reason"] != reason:
+                await asyncio.sleep(0.02)
+        return incident
+
+    async def closed_again(self, incident_id: str) -> Mapping[str, Any]:
+        """This incident, closed with another outcome than `held`."""
+        async with asyncio.timeout(_PATIENCE):
+            while (incident := await self.get(f"/api/v1/incidents/{incident_id}"))["outcome"] in {None, "held"}:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        return incident

@@ -1,9 +1,7 @@
 """A service with commands that really run, with every patience shortened."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,26 +13,7 @@ from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.clock import SystemClock
 from tests.fakes.measures import NoMeasures
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does; the test's own timeout is the bound."""
-    while not condition():  # noqa: ASYNC110 - nobody here could set an event
-        await asyncio.sleep(0.005)
-
-
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def children() -> set[str]:
-    """Dead ones included, until they are waited for."""
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/status"):
-        with suppress(OSError):  # it is gone
-            if f"\nPPid:\t{os.getpid()}\n" in status.read_text():
-                found.add(status.parent.name)
-    return found
+from tests.fakes.processes import children, open_files
 
 
 @pytest.fixture

@@ -67,6 +67,11 @@ async def test_numbers_become_text(prober: Prober) -> None:
     assert (await prober.ask(sh("echo '[41, 2.5, true]'", jmespath="@"), POLICY)).answers == frozenset({"41", "2.5", "true"})
 
 
+async def test_a_long_answer_is_read_whole(prober: Prober) -> None:
+    probe = sh("printf '[\"v1\", \"'; head -c 500000 /dev/zero | tr '\\0' x; printf '\"]'", jmespath="[0]", equals="v1")
+    assert (await prober.ask(probe, POLICY)).held is True
+
+
 @pytest.mark.parametrize(
     ("probe", "reason"),
     [

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 from structlog.testing import capture_logs
@@ -21,12 +23,13 @@ from rollbackd.action.pipe import OnLine
 from rollbackd.action.process import OnStart, Processes
 from rollbackd.model.attempt import ProcessIdentity
 from rollbackd.model.process import Completed
-from tests.unit.action.conftest import eventually
+from tests.fakes.processes import eventually
 
 CHECKOUT = {"PYTHONPATH": str(Path(rollbackd.__file__).parents[1]), "PATH": "/usr/bin:/bin"}
 LONG = timedelta(seconds=60)
 SHORT = timedelta(milliseconds=200)
-ENV = {"PATH": "/usr/bin:/bin", MARK: "inc-0-1"}
+ATTEMPT = f"{token_hex(8)}-0-1"  # of this run of the suite only
+ENV = {"PATH": "/usr/bin:/bin", MARK: ATTEMPT}
 
 
 async def run(
@@ -127,8 +130,15 @@ async def test_a_child_is_alone(processes: Processes, tmp_path: Path) -> None:
     async def on_start(identity: ProcessIdentity) -> None:
         identities.append(identity)
 
+    inherited, writer = os.pipe()
+    os.write(writer, b"what the daemon may read\n")
+    before = os.dup(0)
+    os.dup2(inherited, 0)
     script = "pwd; umask; cat; ls /proc/self/fd; echo $$"
     completed = await sh(processes, script, cwd=tmp_path, on_start=on_start)
+    os.dup2(before, 0)
+    for number in (inherited, writer, before):
+        os.close(number)
     directory, umask, *open_files, pid = completed.stdout.decode().split()
     assert (directory, umask) == (str(tmp_path), "0077")
     assert open_files == ["0", "1", "2", "3"]  # the last is ls's own, of the directory that it lists
@@ -276,7 +286,7 @@ async def test_a_line_without_end_is_not_told(processes: Processes) -> None:
 
 
 DAEMON = """
-import asyncio, os, signal
+import asyncio, os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from rollbackd.action.process import Processes
@@ -288,28 +298,28 @@ async def killed(identity):
     os.kill(os.getpid(), signal.SIGKILL)
 
 argv = ["sh", "-c", "sleep 1000 & setsid sleep 1000 & touch ready; wait"]
-env = {"PATH": os.environ["PATH"], "ROLLBACKD_ATTEMPT": "inc-0-1"}
+env = {"PATH": os.environ["PATH"], "ROLLBACKD_ATTEMPT": sys.argv[1]}
 asyncio.run(Processes().run(argv, env=env, timeout=timedelta(minutes=1), cwd=Path.cwd(), on_start=killed))
 """
 
 
 async def test_a_child_dies_with_the_daemon_and_the_next_one_ends_its_children(processes: Processes, tmp_path: Path) -> None:
-    daemon = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", DAEMON], cwd=tmp_path, env=CHECKOUT, check=False)
+    daemon = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", DAEMON, ATTEMPT], cwd=tmp_path, env=CHECKOUT, check=False)
     assert daemon.returncode == -signal.SIGKILL
     pid, ticks, session = map(int, (tmp_path / "identity").read_text().split())
     identity = ProcessIdentity(pid=pid, started_ticks=ticks, session_id=session)
     await eventually(lambda: gone(pid))
-    left = Kin(identity, "inc-0-1").alive()
+    left = Kin(identity, ATTEMPT).alive()
     assert len(left) == 2  # the shell's children: one in its session, one that left it
-    assert await processes.end_remains(identity, mark="inc-0-1") == tuple(sorted(process.pid for process in left))
-    assert Kin(identity, "inc-0-1").alive() == []
-    assert await processes.end_remains(identity, mark="inc-0-1") == ()
+    assert await processes.end_remains(identity, mark=ATTEMPT) == tuple(sorted(process.pid for process in left))
+    assert Kin(identity, ATTEMPT).alive() == []
+    assert await processes.end_remains(identity, mark=ATTEMPT) == ()
 
 
 async def test_an_attempt_whose_start_was_not_written_down_is_found_by_its_mark(processes: Processes) -> None:
-    lost = subprocess.Popen(["sleep", "1000"], env={MARK: "inc-0-1"}, start_new_session=True)  # noqa: ASYNC220
-    other = subprocess.Popen(["sleep", "1000"], env={MARK: "inc-0-11"}, start_new_session=True)  # noqa: ASYNC220
-    assert await processes.end_remains(None, mark="inc-0-1") == (lost.pid,)
+    lost = subprocess.Popen(["sleep", "1000"], env={MARK: ATTEMPT}, start_new_session=True)  # noqa: ASYNC220
+    other = subprocess.Popen(["sleep", "1000"], env={MARK: f"{ATTEMPT}1"}, start_new_session=True)  # noqa: ASYNC220
+    assert await processes.end_remains(None, mark=ATTEMPT) == (lost.pid,)
     assert other.poll() is None
     other.kill()
     assert {await asyncio.to_thread(process.wait) for process in (lost, other)} <= {0, -signal.SIGKILL}
@@ -320,11 +330,36 @@ async def test_a_pid_that_has_become_anothers_is_left_alone(processes: Processes
     now = Process.read(other.pid)
     assert now is not None
     before = ProcessIdentity(pid=other.pid, started_ticks=now.started_ticks - 100, session_id=other.pid)
-    assert await processes.end_remains(before, mark="inc-0-1") == ()
+    assert await processes.end_remains(before, mark=ATTEMPT) == ()
     Process(pid=other.pid, dead=False, session_id=other.pid, started_ticks=now.started_ticks - 100).send(signal.SIGKILL)
-    assert other.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):
+        await asyncio.to_thread(other.wait, 0.2)
     other.kill()
     await asyncio.to_thread(other.wait)
+
+
+@pytest.mark.parametrize("later_in_ours", [True, False])
+async def test_a_session_of_other_people_is_left_alone(
+    processes: Processes, monkeypatch: pytest.MonkeyPatch, *, later_in_ours: bool
+) -> None:
+    """The machine was started again, or the number was used up: a session has the number of the one that was written down.
+
+    Its first process is gone, so that it cannot tell; but this one began before ours, or lives outside of our unit.
+    """
+    leader = subprocess.Popen(["sh", "-c", "sleep 1000 & echo $!"], stdout=subprocess.PIPE, start_new_session=True)  # noqa: ASYNC220
+    assert leader.stdout is not None
+    member = Process.read(int(leader.stdout.readline()))
+    leader.stdout.close()
+    await asyncio.to_thread(leader.wait)
+    assert member is not None
+    if later_in_ours:
+        monkeypatch.setattr("rollbackd.action.kin._cgroup", lambda pid: b"0::/rollbackd.service" if pid == "self" else b"0::/user.slice")
+    ticks = member.started_ticks + (0 if later_in_ours else 1)
+    ours = ProcessIdentity(pid=leader.pid, started_ticks=ticks, session_id=leader.pid)
+    assert await processes.end_remains(ours, mark=ATTEMPT) == ()
+    monkeypatch.undo()
+    ours = replace(ours, started_ticks=member.started_ticks)
+    assert await processes.end_remains(ours, mark=ATTEMPT) == (member.pid,)
 
 
 ADOPTIVE = """

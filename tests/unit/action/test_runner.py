@@ -15,9 +15,9 @@ from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.condition import Condition
 from rollbackd.model.policy import SecretRef
 from rollbackd.model.reason import Reason
-from rollbackd.model.runbook import CredentialRef, OnFailure, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
-from tests.fakes.rollout import INCIDENT, Rollout
-from tests.unit.action.conftest import children, eventually, open_files
+from rollbackd.model.runbook import CredentialRef, EnvironmentValue, OnFailure, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
+from tests.fakes.processes import children, eventually, open_files
+from tests.fakes.rollout import Rollout
 
 SUCCEEDED, FAILED, UNCERTAIN = AttemptStatus.SUCCEEDED, AttemptStatus.FAILED, AttemptStatus.UNCERTAIN
 SHORT = timedelta(milliseconds=150)
@@ -51,12 +51,12 @@ async def test_a_step_that_is_seen_to_be_done_has_succeeded(rollout: Rollout) ->
     assert await rollout.run(rollout.deploy()) == RunResult(status=RunStatus.SUCCEEDED)
     assert [attempt.status for attempt in rollout.journal.written] == [AttemptStatus.INTENDED, AttemptStatus.STARTED, SUCCEEDED]
     intended, started, ended = rollout.journal.written
-    assert (intended.id, intended.number, intended.argv) == ("i1-0-1", 1, ("./tool", "deploy", "img:v1"))
+    assert (intended.id, intended.number, intended.argv) == (rollout.attempt(0, 1), 1, ("./tool", "deploy", "img:v1"))
     assert intended.process is None
     assert started.process is not None
     assert started.started_at is not None
     assert (ended.process, ended.exit_code, ended.detail) == (started.process, 0, "exit 0; img:v1, wanted img:v1")
-    assert rollout.tool.effects() == [("i1-0-1", "img:v1")]
+    assert rollout.tool.effects() == [(rollout.attempt(0, 1), "img:v1")]
     assert [report.kind for report in rollout.reports] == ["step_started", "step_succeeded"]
 
 
@@ -98,7 +98,9 @@ async def test_only_an_idempotent_command_is_tried_again(rollout: Rollout, *, id
     rollout.tool.behave(before="exit 1")
     result = await rollout.run(rollout.deploy(idempotent=idempotent, retries=2))
     assert result.status is RunStatus.FAILED
-    assert [attempt.id for attempt in await rollout.journal.of_incident(INCIDENT)] == [f"i1-0-{number + 1}" for number in range(attempts)]
+    assert [attempt.id for attempt in await rollout.journal.of_incident(rollout.incident)] == [
+        rollout.attempt(0, number + 1) for number in range(attempts)
+    ]
     assert rollout.journal.statuses() == [FAILED] * attempts
 
 
@@ -110,7 +112,7 @@ async def test_a_later_attempt_may_succeed(rollout: Rollout) -> None:
 
 async def test_a_timeout_ends_as_it_is_observed(rollout: Rollout) -> None:
     rollout.tool.behave(after="sleep 60")
-    assert (await rollout.run(rollout.deploy(timeout=SHORT))).status is RunStatus.SUCCEEDED
+    assert (await rollout.run(rollout.deploy(timeout=timedelta(seconds=1)))).status is RunStatus.SUCCEEDED
     rollout.tool.live = "img:v2"
     rollout.tool.behave(before="sleep 60")
     assert (await rollout.run(rollout.deploy(timeout=SHORT), first_index=1)).status is RunStatus.FAILED
@@ -130,10 +132,15 @@ async def test_what_a_command_leaves_behind_is_said(rollout: Rollout) -> None:
 async def test_output_is_kept_without_secrets(rollout: Rollout, tmp_path: Path) -> None:
     (tmp_path / "fly.token").write_text("fo1_secret")
     rollout.policy = replace(rollout.policy, credentials={"FLY_API_TOKEN": SecretRef(file=str(tmp_path / "fly.token"))})
-    env = {"TOKEN": CredentialRef("FLY_API_TOKEN"), "TO": "${target.artifact}", "INCIDENT": "${incident.id}"}
+    env: dict[str, EnvironmentValue] = {"TOKEN": CredentialRef("FLY_API_TOKEN"), "TO": "${target.artifact}", "INCIDENT": "${incident.id}"}
+    lines: list[str] = []
     script = "echo $TOKEN to $TO in $INCIDENT; printf '\\033[31m%s' $TOKEN >&2; test -z $FLY_API_TOKEN"
-    await rollout.run(rollout.sh(script, action=Run(argv=("sh", "-c", script), env=env)))
-    assert (rollout.journal.last().status, rollout.journal.last().output) == (SUCCEEDED, "[redacted] to img:v1 in i1\n[redacted]")
+    await rollout.run(rollout.sh(script, action=Run(argv=("sh", "-c", script), env=env)), on_line=lines.append)
+    assert lines == [f"[redacted] to img:v1 in {rollout.incident}"]
+    assert (rollout.journal.last().status, rollout.journal.last().output) == (
+        SUCCEEDED,
+        f"[redacted] to img:v1 in {rollout.incident}\n[redacted]",
+    )
 
 
 async def test_a_credential_that_is_not_there_fails_the_step_before_it_starts(rollout: Rollout) -> None:
@@ -157,17 +164,21 @@ async def test_steps_run_in_order_and_each_once(rollout: Rollout, tmp_path: Path
 async def test_a_step_that_may_fail_is_passed_over_and_said(rollout: Rollout, asked: str) -> None:
     rollout.tool.behave(before="exit 0", asked=asked)
     steps = (rollout.deploy(name="nice to have", on_failure=OnFailure.CONTINUE), rollout.sh("true"))
-    result = await rollout.run(*steps)
-    assert result.status is RunStatus.SUCCEEDED
-    assert result.detail.startswith("nice to have: exit 0; ")
-    assert await rollout.run(*steps) == result
-    assert len(await rollout.journal.of_incident(INCIDENT)) == 2
+    for _ in range(2):  # also when the run is taken up again
+        result = await rollout.run(*steps)
+        assert result.status is RunStatus.SUCCEEDED
+        assert result.detail.startswith("nice to have: ")
+    assert len(await rollout.journal.of_incident(rollout.incident)) == 2
 
 
 async def test_a_second_plan_of_the_incident_has_numbers_of_its_own(rollout: Rollout) -> None:
     await rollout.run(rollout.sh("true"), rollout.sh("exit 1"))
     assert (await rollout.run(rollout.sh("true"), first_index=2)).status is RunStatus.SUCCEEDED
-    assert [attempt.id for attempt in await rollout.journal.of_incident(INCIDENT)] == ["i1-0-1", "i1-1-1", "i1-2-1"]
+    assert [attempt.id for attempt in await rollout.journal.of_incident(rollout.incident)] == [
+        rollout.attempt(0, 1),
+        rollout.attempt(1, 1),
+        rollout.attempt(2, 1),
+    ]
 
 
 async def test_a_budget_that_is_used_up_is_said_once_and_stops_nothing(rollout: Rollout) -> None:
@@ -268,9 +279,9 @@ async def test_somebody_deploys_between_two_steps(rollout: Rollout, asked: str, 
     async def as_decided() -> None: ...
 
     rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
-    (_, behind), later = (rollout.deploy(), rollout.sh("echo img:v3 > live")), rollout.sh("touch later", idempotent=idempotent)
     rollout.tool.behave(asked=asked)
-    result = await rollout.run(behind, later, compare_and_set=as_decided)
+    steps = (rollout.sh("echo img:v3 > live"), rollout.sh("touch later", idempotent=idempotent))
+    result = await rollout.run(*steps, compare_and_set=as_decided)
     assert (result.status, result.step) == (status, None if status is RunStatus.SUCCEEDED else "touch later")
 
 
@@ -305,12 +316,12 @@ async def test_after_a_restart_an_idempotent_step_that_is_not_done_gets_one_new_
     rollout.tool.behave()
     assert (await rollout.run(step)).status is RunStatus.SUCCEEDED
     assert rollout.journal.statuses() == [UNCERTAIN, SUCCEEDED]
-    assert rollout.tool.effects() == [("i1-0-2", "img:v1")]
+    assert rollout.tool.effects() == [(rollout.attempt(0, 2), "img:v1")]
 
 
 @pytest.mark.parametrize("how", [{"idempotent": False}, {"idempotent": True, "probe": False}])
 async def test_after_a_restart_nothing_is_repeated_blindly(rollout: Rollout, tmp_path: Path, how: dict[str, bool]) -> None:
-    step = rollout.deploy(**how)
+    step = rollout.deploy(idempotent=how["idempotent"], probe=how.get("probe", True))
     rollout.tool.behave(before="touch started; sleep 60")
     await cut_off(rollout, step, tmp_path / "started")
     rollout.tool.behave()
@@ -393,7 +404,7 @@ async def test_an_outcome_that_is_known_is_written_down_also_when_the_run_is_can
         await written.wait()
         await write(attempt)  # type: ignore[arg-type]
 
-    rollout.journal.ended = slow  # type: ignore[method-assign, assignment]
+    rollout.journal.ended = slow  # type: ignore[method-assign]
     async with asyncio.TaskGroup() as group:
         running = group.create_task(rollout.run(rollout.deploy()))
         await writing.wait()
@@ -411,11 +422,12 @@ def line(name: str, script: str) -> Probe:
 
 
 async def test_a_wait_asks_until_it_holds_and_reports_what_is_new(rollout: Rollout, tmp_path: Path) -> None:
-    step = Step(name="healthy", action=Wait(until=line("site", "cat answer")), timeout=timedelta(seconds=30))
+    step = Step(name="healthy", action=Wait(until=line("site", "echo >> asked; cat answer")), timeout=timedelta(seconds=30))
     (tmp_path / "answer").write_text("no")
+    (tmp_path / "asked").touch()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(rollout.run(step))
-        await eventually(lambda: len(rollout.told("check")) == 1)
+        await eventually(lambda: len((tmp_path / "asked").read_text()) > 2)
         (tmp_path / "answer").write_text("yes")
     assert running.result().status is RunStatus.SUCCEEDED
     assert rollout.told("check") == ["site: no, wanted yes", "site: yes, wanted yes"]
@@ -447,6 +459,12 @@ async def test_a_line_that_fails_or_cannot_be_told_is_no_success(rollout: Rollou
     assert rollout.journal.statuses() == [AttemptStatus.TIMED_OUT]
     held = {report.facts["check"]: report.facts["held"] for report in rollout.reports if report.kind == "check"}
     assert held == {"log-in": True, "orders": False, "payments": None}
+
+
+async def test_a_question_that_hangs_does_not_outlast_its_step(rollout: Rollout) -> None:
+    hanging = replace(line("site", "sleep 1000"), timeout=timedelta(hours=1))
+    result = await rollout.run(Step(name="healthy", action=Wait(until=hanging), timeout=SHORT))
+    assert result.detail == "site: cannot tell: timed out (killed by SIGTERM)"
 
 
 async def test_a_wait_is_interrupted_and_taken_up_again(rollout: Rollout, tmp_path: Path) -> None:

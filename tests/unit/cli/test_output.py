@@ -14,7 +14,15 @@ def drawn(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def test_a_table_shows_codes_as_words_and_a_dash_for_nothing() -> None:
-    assert drawn(("state", "other"), [("stood_down", ""), ("my_service", "x")]).split() == ["state", "other", "stood", "down", "—", "my_service", "x"]
+    assert drawn(("state", "other"), [("stood_down", ""), ("my_service", "x")]).split() == [
+        "state",
+        "other",
+        "stood",
+        "down",
+        "—",
+        "my_service",
+        "x",
+    ]
 
 
 def test_a_table_takes_no_cell_for_markup() -> None:
@@ -40,7 +48,9 @@ def test_json_is_one_line_where_there_is_no_terminal(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_no_rows_are_said_on_a_terminal_only(*, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_rows_are_said_on_a_terminal_only(
+    *, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(output, "on_terminal", lambda: terminal)
     output.emit_rows(("a",), [], empty="no incidents")
     assert capsys.readouterr().out == ("no incidents\n" if terminal else "")

@@ -18,7 +18,9 @@ def drawn(one: Incident, now: datetime, **parts: Any) -> str:
     """As a terminal of 80 columns shows it, without its colours."""
     record = views.record(one, **{"decision": None, "attempts": (), "looks": (), "timeline": TIMELINE} | parts)
     out = StringIO()
-    Console(file=out, width=80, force_terminal=True, no_color=True, color_system=None, markup=False, highlight=False).print(render(record, now))
+    Console(file=out, width=80, force_terminal=True, no_color=True, color_system=None, markup=False, highlight=False).print(
+        render(record, now)
+    )
     return out.getvalue()
 
 
@@ -80,7 +82,9 @@ def test_an_incident_that_is_being_judged_says_so() -> None:
 
 
 def test_a_rollback_by_hand_says_who_asked_and_why() -> None:
-    by_hand = recovered(trigger=None, alertname=None, starts_at=None, delivered_at=None, requested_by="oncall", request_reason="log-in broken")
+    by_hand = recovered(
+        trigger=None, alertname=None, starts_at=None, delivered_at=None, requested_by="oncall", request_reason="log-in broken"
+    )
     assert "✔ by hand    oncall: log-in broken" in drawn(by_hand, after(999))
 
 

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollbackd.model.condition import Condition
@@ -59,6 +59,7 @@ def test_upward_is_where_more_is_worse(text: str) -> None:
     assert not Condition.parse(text.replace(">", "<")).upward
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         Condition,

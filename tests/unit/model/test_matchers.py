@@ -1,7 +1,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollbackd.model.matchers import Matcher, MatchOperator, parse_matchers
@@ -99,6 +99,7 @@ def test_a_whole_value_matches_and_an_absent_label_is_the_empty_value(text: str,
     assert matcher.matches(labels) is expected
 
 
+@settings(deadline=None)
 @given(st.sampled_from([EQUAL, NOT_EQUAL]), st.text(st.characters(exclude_categories=["Cs"])))
 def test_its_text_reads_back_to_the_same_matcher(operator: MatchOperator, value: str) -> None:
     matcher = Matcher("label", operator, value)
@@ -106,6 +107,7 @@ def test_its_text_reads_back_to_the_same_matcher(operator: MatchOperator, value:
     assert parse_matchers(f"{{{matcher}, other=x}}") == (matcher, Matcher("other", EQUAL, "x"))
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_any_text_is_matchers_or_an_error_in_words(text: str) -> None:
     with suppress(ValueError):

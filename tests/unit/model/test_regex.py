@@ -1,7 +1,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollbackd.model.regex import compile_regex
@@ -85,6 +85,7 @@ def test_an_anchor_at_the_end_is_the_end_of_the_text() -> None:
     assert compile_regex("(?m)a$(.|\n)*").fullmatch("a\n") is not None
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab(|)[]^$.*+?{},1-\\dbz:i=!<&~\n"), max_size=12))
 def test_any_text_compiles_or_is_refused_without_a_warning(text: str) -> None:
     with suppress(ValueError):

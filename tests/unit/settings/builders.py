@@ -65,4 +65,4 @@ def errors_of(
 
 
 def _brief(problem: str, directory: Path) -> str:
-    return problem.replace(f"{directory}/rollbackd.yaml:", "").replace(f"{directory}/", "")
+    return problem.replace(f"{directory}/", "").removeprefix("rollbackd.yaml:")

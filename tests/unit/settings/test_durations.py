@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollbackd.settings.durations import LONGEST, format_duration, parse_duration
@@ -35,6 +35,7 @@ def test_longer_than_any_clock_is_refused(text: str) -> None:
         parse_duration(text)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=LONGEST // timedelta(milliseconds=1)).map(lambda number: timedelta(milliseconds=number)))
 def test_its_text_reads_back(duration: timedelta) -> None:
     text = format_duration(duration)

@@ -100,6 +100,11 @@ def test_what_is_not_plain_yaml_is_refused_where_it_stands(tmp_path: Path, text:
     assert read(tmp_path, text)[1] == [error]
 
 
+def test_an_escape_that_stands_for_no_character(tmp_path: Path) -> None:
+    (error,) = read(tmp_path, 'a: "\\Uffffffff"\n')[1]
+    assert error.startswith("1:1: not YAML: ")
+
+
 def test_what_is_refused_does_not_hide_the_rest(tmp_path: Path) -> None:
     document, errors = read(tmp_path, "a: &x 1\nb: [*x, 2]\nc: 3\nc: 4\nd: *x\ne:\n")
     assert document is not None
@@ -123,7 +128,7 @@ def test_a_file_that_is_not_there_or_not_a_file(tmp_path: Path) -> None:
     assert {problem.message for problem in problems.errors} == {"there is no such file", "not a file"}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.text(st.sampled_from("ab1:-[]{},&*!|>'\"%#?~ \n\t\\0u"), max_size=40), st.text(max_size=20), st.binary(max_size=20)))
 def test_any_file_is_values_or_errors_in_one_line(tmp_path: Path, text: str | bytes) -> None:
     raw = text if isinstance(text, bytes) else text.encode(errors="replace")

@@ -21,7 +21,7 @@ def test_the_names_are_those_of_the_public_interface() -> None:
     metrics.decided("api", Action.HOLD, Reason.COOLDOWN)
     metrics.rollback_ended("api", Outcome.RECOVERED)
     metrics.query_failed("timeout")
-    metrics.paused("global", paused=True)
+    metrics.paused(["global"])
 
     names = {name for name, _ in samples(metrics) if name.startswith("rollbackd_")}
 
@@ -60,8 +60,7 @@ def test_what_happened_is_counted() -> None:
     metrics.recovered(240)
     metrics.queried(0.002)
     metrics.committed(0.001)
-    metrics.paused("global", paused=True)
-    metrics.paused("api", paused=False)
+    metrics.paused(["global"])
 
     seen = samples(metrics)
 
@@ -76,7 +75,14 @@ def test_what_happened_is_counted() -> None:
     assert seen["rollbackd_prometheus_query_seconds_count", ()] == 1
     assert seen["rollbackd_store_commit_seconds_count", ()] == 1
     assert seen["rollbackd_paused", (("service", "global"),)] == 1
-    assert seen["rollbackd_paused", (("service", "api"),)] == 0
+
+
+def test_a_pause_that_is_over_is_gone() -> None:
+    metrics = Metrics()
+    metrics.paused(["global", "api"])
+    metrics.paused(["api"])
+
+    assert {labels for name, labels in samples(metrics) if name == "rollbackd_paused"} == {(("service", "api"),)}
 
 
 def test_nothing_that_is_not_known_yet_has_a_value() -> None:

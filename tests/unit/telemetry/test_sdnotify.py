@@ -1,3 +1,4 @@
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from rollbackd.errors import TemporaryError
 from rollbackd.telemetry.sdnotify import SystemdNotifier, feed_watchdog
 
 
@@ -100,16 +102,38 @@ class StopFeedingError(Exception):
     pass
 
 
+async def progress() -> None:
+    """Everything answers."""
+
+
 async def test_the_watchdog_is_fed_twice_in_its_interval(systemd: tuple[str, socket.socket]) -> None:
     address, listening = systemd
     clock = CountingClock()
 
     with pytest.raises(StopFeedingError):
-        await feed_watchdog(SystemdNotifier(address, watchdog=timedelta(seconds=30)), clock)
+        await feed_watchdog(SystemdNotifier(address, watchdog=timedelta(seconds=30)), clock, progress=progress)
 
     assert [listening.recv(64) for _ in range(3)] == [b"WATCHDOG=1"] * 3
     assert clock.slept == [timedelta(seconds=15)] * 2
 
 
+@pytest.mark.parametrize("fault", ["hangs", "fails"])
+async def test_the_watchdog_is_not_fed_while_there_is_no_progress(systemd: tuple[str, socket.socket], fault: str) -> None:
+    address, listening = systemd
+
+    async def stuck() -> None:
+        if fault == "fails":
+            raise TemporaryError("the store does not answer")
+        await asyncio.Event().wait()
+
+    with capture_logs() as logged, pytest.raises(StopFeedingError):
+        await feed_watchdog(SystemdNotifier(address, watchdog=timedelta(milliseconds=20)), CountingClock(), progress=stuck)
+
+    listening.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        listening.recv(64)
+    assert [one["event"] for one in logged] == ["no_progress"] * 3
+
+
 async def test_without_a_watchdog_there_is_nothing_to_feed() -> None:
-    await feed_watchdog(SystemdNotifier("@nobody"), CountingClock())
+    await feed_watchdog(SystemdNotifier("@nobody"), CountingClock(), progress=progress)

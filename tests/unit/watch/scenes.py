@@ -86,9 +86,10 @@ TRIGGER_SIGNS: Final = {
     "!": (Verdict.BREACHED, DECIDED_ON, False, Reason.BREACH),
     "W": (Verdict.BREACHED, DECIDED_ON * 1.5, False, Reason.BREACH),
     "?": (Verdict.UNKNOWN, None, None, Reason.NO_SERIES),
+    "v": (Verdict.UNKNOWN, DECIDED_ON / 4, None, Reason.LOW_TRAFFIC),
     "l": (Verdict.UNKNOWN, DECIDED_ON * 2, None, Reason.LOW_TRAFFIC),
 }
-"""clear, dead band, breached at half of the decision's value, at it, at 1.5 times it, unknown, unknown for lack of traffic"""
+"""clear, dead band, breached at half of the decision's value, at it, at 1.5 times it, unknown; of too little traffic: small, large"""
 
 
 def looks(of: ServicePolicy, every: timedelta = INTERVAL, **rows: str) -> list[Look]:

@@ -57,6 +57,7 @@ TABLE: list[tuple[str, dict[str, str], Outcome | None]] = [
     ("breached, healthy, breached at the end", {"errors": "xxxxxxxxx", "HighErrorRate": "!!!!!!!.!"}, Outcome.UNVERIFIED),
     ("the last look of the trigger is unknown", {"errors": "xxxxxxxxx", "HighErrorRate": "........?"}, Outcome.UNVERIFIED),
     ("breached, and the last look is unknown", {"errors": "xxxxxxxxx", "HighErrorRate": "!!!!!!!!?"}, Outcome.UNVERIFIED),
+    ("a small value, but of too little traffic", {"errors": "xxxxxx???", "HighErrorRate": "!!!!!!vvv"}, Outcome.UNVERIFIED),
     ("little traffic at the end", {"errors": "xxxxxx???", "HighErrorRate": "!!!!!!lll"}, Outcome.UNVERIFIED),
     ("nothing was ever known", {"errors": "?????????", "latency": "?????????", "uptime": "?????????", "HighErrorRate": "?????????"},
      Outcome.UNVERIFIED),
@@ -299,7 +300,9 @@ def watches(draw: st.DrawFn) -> list[Look]:
     def row(signs: str) -> str:
         return draw(st.text(signs, min_size=length, max_size=length))
 
-    return looks(policy(), errors=row(".x?"), latency=row(".x?"), uptime=row(".x?"), HighErrorRate=row(".-h!W?l"), SlowResponse=row(".-!?"))
+    return looks(
+        policy(), errors=row(".x?"), latency=row(".x?"), uptime=row(".x?"), HighErrorRate=row(".-h!W?vl"), SlowResponse=row(".-!?")
+    )
 
 
 def blind(look: Look) -> Look:

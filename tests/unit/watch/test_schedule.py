@@ -33,7 +33,7 @@ async def schedule(errors: Errors) -> AsyncIterator[Schedule]:
 
 
 def long_ago() -> datetime:
-    return datetime.now(UTC) - timedelta(minutes=5)  # noqa: TID251 - APScheduler reads the real clock
+    return datetime.now(UTC) - timedelta(minutes=5, seconds=30)  # noqa: TID251 - APScheduler reads the real clock
 
 
 async def test_a_job_runs_again_and_again(schedule: Schedule) -> None:
@@ -55,7 +55,8 @@ async def test_a_job_that_is_very_late_runs_all_the_same_once(schedule: Schedule
 
     schedule.every("job", timedelta(minutes=1), job, first_at=long_ago())
 
-    assert await runs.get() == 1
+    async with asyncio.timeout(10):  # skipped, it would run at the next full minute
+        assert await runs.get() == 1
     await asyncio.sleep(0)
     assert runs.empty()
 

@@ -196,7 +196,9 @@ HELD = Decision(
     checks=(
         MEASURED,
         check("no_recent_release", CheckVerdict.PASSED, Reason.PASSED, value="v2 began 5 min ago", limit="1 h"),
-        check("cooldown", CheckVerdict.FAILED, Reason.COOLDOWN, value="the last rollback ended 12 min ago", limit="1 h, until 12:48:00 UTC"),
+        check(
+            "cooldown", CheckVerdict.FAILED, Reason.COOLDOWN, value="the last rollback ended 12 min ago", limit="1 h, until 12:48:00 UTC"
+        ),
         check("running_version", CheckVerdict.UNKNOWN, Reason.RUNNING_VERSION_UNKNOWN, value="the probe did not answer"),
     ),
 )
@@ -256,7 +258,13 @@ def look(seconds: float, value: float | None) -> Look:
         objectives=(ObjectiveLook(name="error_rate", indicator="error_rate", verdict=met, value=value, limit="< 0.005", reason=reason),),
         triggers=(
             TriggerLook(
-                name="HighErrorRate", indicator="error_rate", verdict=verdict, value=value, limit="> 0.01", clear=met == "met", reason=reason
+                name="HighErrorRate",
+                indicator="error_rate",
+                verdict=verdict,
+                value=value,
+                limit="> 0.01",
+                clear=met == "met",
+                reason=reason,
             ),
         ),
     )
@@ -271,4 +279,3 @@ TIMELINE = (
     ),
     TimelineEntry(seq=3, incident_id="20260131-120000-7f3a", at=after(253), kind="phase", text="checkout: recovered", data={}),
 )
-

@@ -12,63 +12,44 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     op.create_table(
         "audit",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("number", NUMBER, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("person", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("number"),
     )
     op.create_table(
         "ignored_alerts",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("number", NUMBER, nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("labels", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("number"),
     )
     op.create_table(
         "incidents",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("service", sa.Text(), nullable=False),
-        sa.Column("trigger", sa.Text(), nullable=True),
         sa.Column("phase", sa.String(32), nullable=False),
-        sa.Column("mode", sa.String(32), nullable=False),
-        sa.Column("snapshot", sa.String(length=64), nullable=False),
-        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", sa.String(32), nullable=True),
         sa.Column("fingerprint", sa.Text(), nullable=True),
         sa.Column("starts_at", sa.BigInteger(), nullable=True),
-        sa.Column("delivered_at", sa.BigInteger(), nullable=True),
-        sa.Column("decision", sa.String(32), nullable=True),
-        sa.Column("reason", sa.String(32), nullable=True),
-        sa.Column("blame", sa.String(32), nullable=True),
-        sa.Column("outcome", sa.String(32), nullable=True),
-        sa.Column("suspect", sa.Text(), nullable=True),
-        sa.Column("target", sa.Text(), nullable=True),
-        sa.Column("target_artifact", sa.Text(), nullable=True),
-        sa.Column("onset", sa.BigInteger(), nullable=True),
-        sa.Column("plan", sa.Text(), nullable=True),
-        sa.Column("decision_value", sa.Float(), nullable=True),
-        sa.Column("decided_at", sa.BigInteger(), nullable=True),
-        sa.Column("proposed_at", sa.BigInteger(), nullable=True),
-        sa.Column("escalated_at", sa.BigInteger(), nullable=True),
-        sa.Column("judging_since", sa.BigInteger(), nullable=True),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
         sa.Column("rollback_started_at", sa.BigInteger(), nullable=True),
         sa.Column("rollback_ended_at", sa.BigInteger(), nullable=True),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
-        sa.Column("healthy_looks", sa.Integer(), nullable=False),
-        sa.Column("abort_reason", sa.Text(), nullable=True),
+        sa.Column("told_at", sa.BigInteger(), nullable=True),
         sa.Column("acknowledged_by", sa.Text(), nullable=True),
-        sa.Column("requested_by", sa.Text(), nullable=True),
-        sa.Column("request_reason", sa.Text(), nullable=True),
-        sa.Column("reason_code", sa.Text(), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("incidents_by_end", "incidents", ["closed_at"], unique=False)
     op.create_index("incidents_by_outcome", "incidents", ["outcome", "opened_at"], unique=False)
     op.create_index("incidents_by_phase", "incidents", ["phase", "opened_at"], unique=False)
+    op.create_index("incidents_by_rollback", "incidents", ["rollback_started_at"], unique=False)
     op.create_index("incidents_newest", "incidents", ["opened_at", "id"], unique=False)
     op.create_index("incidents_of_alert", "incidents", ["fingerprint", "starts_at"], unique=False)
     op.create_index("incidents_of_service", "incidents", ["service", "opened_at"], unique=False)
@@ -80,7 +61,6 @@ def upgrade() -> None:
         sqlite_where=sa.text("phase != 'closed'"),
         postgresql_where=sa.text("phase != 'closed'"),
     )
-    op.create_index("rollbacks", "incidents", ["rollback_started_at"], unique=False)
     op.create_table(
         "pauses",
         sa.Column("scope", sa.Text(), nullable=False),
@@ -92,22 +72,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "releases",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("number", NUMBER, nullable=False),
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
-        sa.Column("artifact", sa.Text(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
-        sa.Column("live_at", sa.BigInteger(), nullable=True),
-        sa.Column("status", sa.String(32), nullable=False),
-        sa.Column("kind", sa.String(32), nullable=False),
-        sa.Column("mark", sa.String(32), nullable=False),
-        sa.Column("mark_reason", sa.Text(), nullable=False),
-        sa.Column("group", sa.Text(), nullable=True),
-        sa.Column("irreversible", sa.Boolean(), nullable=False),
-        sa.Column("schema", sa.Text(), nullable=True),
-        sa.Column("schema_compatible", sa.Boolean(), nullable=False),
-        sa.Column("source", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+        sa.Column("record", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
         sa.UniqueConstraint("service", "started_at", "version", name="one_release"),
     )
     op.create_table(
@@ -151,41 +121,32 @@ def upgrade() -> None:
     )
     op.create_table(
         "attempts",
+        sa.Column("arrival", NUMBER, nullable=False),
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("incident_id", sa.String(length=64), nullable=False),
-        sa.Column("step_index", sa.Integer(), nullable=False),
-        sa.Column("step_name", sa.Text(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("argv", sa.Text(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
-        sa.Column("intended_at", sa.BigInteger(), nullable=False),
-        sa.Column("started_at", sa.BigInteger(), nullable=True),
-        sa.Column("ended_at", sa.BigInteger(), nullable=True),
-        sa.Column("process", sa.Text(), nullable=True),
-        sa.Column("exit_code", sa.Integer(), nullable=True),
-        sa.Column("signal", sa.Text(), nullable=True),
-        sa.Column("output", sa.Text(), nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("arrival"),
+        sa.UniqueConstraint("id"),
     )
     op.create_index("ix_attempts_incident_id", "attempts", ["incident_id"], unique=False)
     op.create_table(
         "decisions",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("number", NUMBER, nullable=False),
         sa.Column("incident_id", sa.String(length=64), nullable=False),
-        sa.Column("decision", sa.Text(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("number"),
     )
     op.create_index("ix_decisions_incident_id", "decisions", ["incident_id"], unique=False)
     op.create_table(
         "looks",
-        sa.Column("id", NUMBER, nullable=False),
+        sa.Column("number", NUMBER, nullable=False),
         sa.Column("incident_id", sa.String(length=64), nullable=False),
-        sa.Column("look", sa.Text(), nullable=False),
+        sa.Column("record", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("id"),
+        sa.PrimaryKeyConstraint("number"),
     )
     op.create_index("ix_looks_incident_id", "looks", ["incident_id"], unique=False)
     op.create_table(

@@ -1,0 +1,73 @@
+"""The world of the flow tests around a daemon that is a process of its own, so that it can really be killed."""
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from rollbackd.demo.servers import free_port
+from tests.flow.world import World
+
+_PATIENCE = 20.0
+
+
+class ProcessWorld(World):
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        super().__init__(directory, **settings)
+        self.failpoint = ""
+        self.process: asyncio.subprocess.Process | None = None
+        self._port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "daemon.log").read_text()
+
+    async def start(self) -> None:
+        config = self.write_config(port=self._port)
+        with (self.directory / "daemon.log").open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
+                stdout=log, stderr=log, env={**os.environ, "ROLLBACKD_FAILPOINT": self.failpoint},
+            )  # fmt: skip
+        await self.ready()
+
+    async def ready(self) -> None:
+        assert self.process is not None
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while self.process.returncode is None:
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with self.http.get(f"{self.url}/-/ready") as response:
+                            if response.status == 200:
+                                return
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            pass
+        if "-9" not in str(self.process.returncode):
+            raise AssertionError(f"the daemon is not ready: {self.log}")
+
+    async def stop(self) -> None:
+        """TERM, and wait for its end."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.terminate()
+            async with asyncio.timeout(_PATIENCE):
+                await self.process.wait()
+
+    async def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        await self.process.wait()
+
+    async def died(self) -> int:
+        """The exit status of a daemon that dies by itself."""
+        assert self.process is not None
+        async with asyncio.timeout(_PATIENCE):
+            return await self.process.wait()

@@ -1,0 +1,38 @@
+"""What the format has and this version does not act on is said aloud, where it is written."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.settings.builders import BASE, QUICK, warnings_of
+
+EMERGENCY = QUICK.replace("quick", "stop", 1).replace("kind: quick", "kind: emergency")
+
+
+@pytest.mark.parametrize(
+    ("text", "warnings"),
+    [
+        ("services: {a: {freeze: []}}", ["10:16: freeze"]),
+        ("services: {a: {fleet_brake: {services: 3}}}", ["10:16: fleet_brake"]),
+        ("services: {a: {spread: [zone]}}", ["10:16: spread"]),
+        ("services: {a: {depends_on: [b]}, b: {}}", ["10:16: depends_on"]),
+        ("services: {a: {guard_for: 1h}}", ["10:27: guard_for"]),
+        ("services: {a: {while_rolling: abort}}", ["10:31: while_rolling: abort"]),
+        ("services: {a: {while_rolling: wait}}", []),
+        ("services: {a: {on_failure: {runbook: stop, auto: true}}}", ["10:50: on_failure.auto"]),
+        ("services: {a: {on_failure: {runbook: stop, auto: false}}}", []),
+        ("services: {a: {}}\ndefaults: {guard_for: 1h}", ["11:23: guard_for"]),
+        ("services: {a: {}}\ntemplates: {t: {guard_for: 1h}}", ["11:28: guard_for"]),
+        ("services: {a: {}}\nunits: {u: {services: [a]}}", ["11:1: units"]),
+        ("services: {a: {}}\nnotify: [{name: chat, url_file: url}]", ["11:1: notify"]),
+    ],
+)
+def test_a_warning_where_it_is_written(tmp_path: Path, text: str, warnings: list[str]) -> None:
+    found = warnings_of(tmp_path, BASE + text, runbooks={"stop": EMERGENCY}, files={"url": "x"})
+    assert found == [f"{warning} is accepted but not acted on by this version" for warning in warnings]
+
+
+def test_what_holds_for_the_whole_daemon_stands_under_defaults(tmp_path: Path) -> None:
+    assert warnings_of(tmp_path, BASE + "services: {a: {}}\ndefaults: {retention: 30d, shutdown_grace: 9s}") == []
+    (warning,) = warnings_of(tmp_path, BASE + "services: {a: {retention: 30d}}")
+    assert warning == "10:27: retention holds for the whole daemon: here it is not acted on, write it under 'defaults'"

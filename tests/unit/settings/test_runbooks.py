@@ -1,0 +1,168 @@
+"""Runbook files: what they become, and their errors. A step of the tested text begins in line 5."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rollbackd.model.condition import Condition
+from rollbackd.model.runbook import (
+    CredentialRef,
+    HttpAsk,
+    OnFailure,
+    Probe,
+    PromqlAsk,
+    Run,
+    RunAsk,
+    Runbook,
+    RunbookKind,
+    Step,
+    Verify,
+    Wait,
+)
+from rollbackd.settings.problems import Problems
+from rollbackd.settings.runbooks import Library, read_all
+from tests.unit.settings.builders import BASE, QUICK, errors_of, settings_of
+
+HEAD = "name: quick\nkind: quick\nbudget: 10m\nsteps:\n"
+
+
+def test_every_kind_of_step(tmp_path: Path) -> None:
+    text = HEAD + (
+        """\
+  - name: deploy
+    run: [fly, deploy, '${target.artifact}']
+    timeout: 5m
+    idempotent: true
+    retries: 2
+    interruptible: true
+    on_failure: continue
+    env: {TOKEN: {credential: FLY}, TO: '${target.version}'}
+    probe: {run: [fly, status], jmespath: 'a[].b', equals: '${target.artifact}', env: {X: y}, timeout: 3s}
+  - {name: healthy, wait: {http: 'https://x.example.com/healthz', status: 200}, timeout: 2m}
+  - name: checks
+    timeout: 2m
+    verify:
+      - {name: errors, promql: 'sum(x{$selector}[$window])', is: '< 0.005'}
+      - {name: login, http: 'https://x.example.com/login', status: [200, 204]}
+      - {name: database, run: [psql, -c, select 1], exit: 0}
+      - {promql: 'build_info', label: version, equals: v1}
+"""
+    )
+    runbook = settings_of(tmp_path, BASE + "services: {a: {}}", runbooks={"quick": text}).runbooks["quick"]
+    assert runbook == Runbook(
+        name="quick",
+        kind=RunbookKind.QUICK,
+        budget=timedelta(minutes=10),
+        steps=(
+            Step(
+                name="deploy",
+                action=Run(argv=("fly", "deploy", "${target.artifact}"), env={"TOKEN": CredentialRef("FLY"), "TO": "${target.version}"}),
+                timeout=timedelta(minutes=5),
+                idempotent=True,
+                retries=2,
+                interruptible=True,
+                on_failure=OnFailure.CONTINUE,
+                probe=Probe(
+                    ask=RunAsk(argv=("fly", "status"), jmespath="a[].b", env={"X": "y"}),
+                    equals="${target.artifact}",
+                    timeout=timedelta(seconds=3),
+                ),
+            ),
+            Step(
+                name="healthy",
+                action=Wait(until=Probe(ask=HttpAsk(url="https://x.example.com/healthz"), status=(200,))),
+                timeout=timedelta(minutes=2),
+            ),
+            Step(
+                name="checks",
+                timeout=timedelta(minutes=2),
+                action=Verify(
+                    checks=(
+                        Probe(name="errors", ask=PromqlAsk(query="sum(x{$selector}[$window])"), satisfies=Condition("<", 0.005)),
+                        Probe(name="login", ask=HttpAsk(url="https://x.example.com/login"), status=(200, 204)),
+                        Probe(name="database", ask=RunAsk(argv=("psql", "-c", "select 1")), exit_code=0),
+                        Probe(ask=PromqlAsk(query="build_info", label="version"), equals="v1"),
+                    )
+                ),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "errors"),
+    [
+        ("{name: a, run: [x]}", ["5:5: 'timeout' is missing: every step needs one, such as 5m"]),
+        ("{timeout: 5, run: [x, '${y}']}", ["5:5: 'name' is missing", "5:15: '5' is not a duration", "5:27: unknown placeholder ${y}"]),
+        ("{run: [x], timeout: 1m}", ["5:5: 'name' is missing"]),
+        ("{name: a, timeout: 1m}", ["5:5: a step is one of run, wait, verify: here none is written"]),
+        ("{name: a, timeout: 1m, run: [x], wait: {http: 'http://x', status: 200}}", ["5:5: a step is one of run, wait, verify: here"]),
+        ("{name: a, timeout: 1m, run: []}", ["5:28: put at least one in this list"]),
+        ("{name: a, timeout: 1m, run: x}", ["5:33: write a list here"]),
+        ("{name: a, timeout: 1m, run: [x, 1.10]}", ['5:37: 1.10 is not a text: put it in quotes, "1.10"']),
+        ("{name: a, timeout: 1m, runn: [x]}", ["5:28: unknown key 'runn': did you mean 'run'?"]),
+        ("{name: a, timeout: 1m, http: {url: x}}", ["5:28: 'http' is not supported yet by this version: take it out"]),
+        ("{name: a, timeout: 1m, manual: look}", ["5:36: 'manual' is not supported yet by this version, and never in a quick runbook"]),
+        ("{name: a, timeout: 1m, run: [x], undo: {run: [y]}}", ["5:38: 'undo' is not supported yet by this version"]),
+        ("{name: a, timeout: 1m, run: [x], for_each: '${vars.hosts}'}", ["5:48: 'for_each' is not supported yet by this version"]),
+        ("{name: a, timeout: 1m, run: [x], max_parallel: 2}", ["5:52: 'max_parallel' is not supported yet by this version"]),
+        ("{name: a, timeout: 1m, run: [x], stop_after_failures: 2}", ["5:59: 'stop_after_failures' is not supported yet"]),
+        ("{name: a, timeout: 1m, run: [x], on_failure: retry}", ["5:50: 'retry': write 'stop' or 'continue'"]),
+        ("{name: a, timeout: 1m, run: [x], retries: 99}", ["5:47: input should be less than or equal to 10"]),
+        ("{name: a, timeout: 1m, run: ['${target.version}']}", ["5:34: ${target.version} cannot be the command itself"]),
+        ("{name: a, timeout: 1m, run: [x, '${targt.version}']}", ["5:37: unknown placeholder ${targt.version}: did you mean"]),
+        ("{name: a, timeout: 1m, run: [sh, 'echo ${HOME}']}", ["5:38: unknown placeholder ${HOME}"]),
+        ("{name: a, timeout: 1m, run: [x, '${target.version']}", ["5:37: '${target.version' has no end"]),
+        ("{name: a, timeout: 1m, run: [x, '${vars.}']}", ["5:37: unknown placeholder ${vars.}"]),
+        ("{name: a, timeout: 1m, run: [x, '$5 $ $$ {x}']}", []),
+        ("{name: a, timeout: 1m, run: [x], env: {A: '${x}'}}", ["5:47: unknown placeholder ${x}"]),
+        ("{name: a, timeout: 1m, run: [x], env: {A: {credentials: X}}}", ["5:48: unknown key 'credentials': did you mean 'credential'?"]),
+        ("{name: a, timeout: 1m, run: [x], env: {A-B: x}}", ["5:44: 'A-B': a variable's name is letters, digits and _"]),
+        ("{name: a, timeout: 1m, wait: {http: 'http://x', status: 200}, env: {A: x}}", ["5:67: 'env' belongs to run: wait has none"]),
+        ("{name: a, timeout: 1m, wait: {http: 'http://x'}}", ["5:28: say which one answer is hoped for: equals or status; here none"]),
+        ("{name: a, timeout: 1m, wait: {run: [x], exit: 0, equals: y}}", ["5:28: say which one answer is hoped for: equals or exit; here"]),
+        ("{name: a, timeout: 1m, wait: {http: 'http://x', is: '> 1'}}", ["5:53: 'is' belongs to promql: http has none"]),
+        ("{name: a, timeout: 1m, wait: {promql: q, status: 200}}", ["5:46: 'status' belongs to http: promql has none"]),
+        ("{name: a, timeout: 1m, wait: {promql: q, jmespath: a, is: '> 1'}}", ["5:46: 'jmespath' belongs to run and http: promql"]),
+        ("{name: a, timeout: 1m, wait: {promql: q, equals: '1'}}", ["5:46: 'equals' needs a 'label'"]),
+        ("{name: a, timeout: 1m, wait: {promql: q, is: '> 3x'}}", ["5:50: '> 3x' is relative: a question has no baseline"]),
+        ("{name: a, timeout: 1m, wait: {run: [x], http: 'http://x', status: 200}}", ["5:28: ask one of run, http, promql: here"]),
+        ("{name: a, timeout: 1m, wait: {http: 'ftp://x', status: 200}}", ["5:41: 'ftp://x' is not a URL"]),
+        ("{name: a, timeout: 1m, wait: {http: 'http://${target.version}/', status: 200}}", ["5:41: ${target.version} cannot be part of"]),
+        ("{name: a, timeout: 1m, wait: {http: 'http://${vars.h}/${target.version}', status: 200}}", []),
+        ("{name: a, timeout: 1m, wait: {http: 'http://x', status: 99}}", ["5:61: input should be greater than or equal to 100"]),
+        ("{name: a, timeout: 1m, verify: []}", ["5:28: put at least one in this list"]),
+        ("{name: a, timeout: 1m, verify: [{run: [x], exit: 0}, {run: [x]}]}", ["5:58: say which one answer is hoped for: equals or exit"]),
+        ("{name: a, timeout: 1m, run: [x], probe: {run: [x]}}", ["5:38: say which one answer is hoped for: equals or exit; here none"]),
+        ("{name: a, timeout: 1m, verify: [{promql: 'x{a=\"${b}\"}', is: '> 1'}]}", []),
+    ],
+)  # fmt: skip
+def test_a_step_that_cannot_be(tmp_path: Path, step: str, errors: list[str]) -> None:
+    found = errors_of(tmp_path, BASE + "services: {a: {}}", runbooks={"quick": f"{HEAD}  - {step}\n"})
+    assert len(found) == len(errors), found
+    assert all(any(one.startswith(f"runbooks/quick.yaml:{error}") for one in found) for error in errors), found
+
+
+def test_the_head_of_a_runbook(tmp_path: Path) -> None:
+    found = errors_of(tmp_path, BASE + "services: {a: {}}", runbooks={"x": "name: x\nkind: fast\nsteps: []\n"})
+    assert found == [
+        "runbooks/x.yaml:1:1: 'budget' is missing: how long the whole runbook may take, such as 10m",
+        "runbooks/x.yaml:2:7: 'fast': write 'quick', 'full', 'data' or 'emergency'",
+        "runbooks/x.yaml:3:1: put at least one in this list",
+    ]
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    (found,) = errors_of(tmp_path, BASE + "services: {a: {}}", runbooks={"a": QUICK, "b": QUICK})
+    assert found == "runbooks/b.yaml:1:7: a runbook 'quick' is already in runbooks/a.yaml:1:1: give each its own name"
+
+
+def test_a_broken_runbook_is_reported_in_its_own_file_only(tmp_path: Path) -> None:
+    text = BASE + "services: {a: {mode: auto, runbook: quick}, b: {mode: auto, runbook: other}}"
+    found = errors_of(tmp_path, text, runbooks={"quick": HEAD + "  - {name: a}\n", "other": "name: ["})
+    assert [error.split(":")[0] for error in found] == ["runbooks/other.yaml", "runbooks/quick.yaml", "runbooks/quick.yaml"]
+
+
+def test_without_runbooks_there_are_none(tmp_path: Path) -> None:
+    assert read_all(tmp_path / "runbooks", Problems()) == Library()

@@ -1,0 +1,195 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from rollbackd.model.release import Mark, ReleaseStatus
+from rollbackd.releases.register import ReleaseReport
+from rollbackd.settings.effective import Role
+from tests.unit.web.samples import incident
+from tests.unit.web.world import World, keep
+
+ID = "20260131-120000-7f3a"
+BY = "operator-person"
+
+
+async def post(world: World, path: str, body: object = None, *, role: Role = Role.OPERATOR) -> tuple[int, Any]:
+    async with world.http.post(f"{world.url}/api/v1/{path}", json=body, headers=world.as_(role)) as response:
+        return response.status, await response.json(content_type=None)
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "asked"),
+    [
+        ("approve", {"plan": "d1gest"}, ("approve", ID, "d1gest", BY)),
+        ("approve", {"plan": None}, ("approve", ID, None, BY)),
+        ("approve", {}, ("approve", ID, None, BY)),
+        ("reject", {"reason": " not now "}, ("reject", ID, "not now", BY)),
+        ("abort", {"reason": "wrong service"}, ("abort", ID, "wrong service", BY)),
+        ("acknowledge", {"reason": "seen"}, ("acknowledge", ID, "seen", BY)),
+    ],
+)
+async def test_a_persons_word_about_an_incident_reaches_the_operator_with_the_name(
+    world: World, what: str, body: object, asked: tuple[object, ...]
+) -> None:
+    await keep(world.store, incident())
+    status, answer = await post(world, f"incidents/{ID}/{what}", body)
+    assert (status, answer["id"], answer["checks"], answer["attempts"]) == (200, ID, [], [])
+    assert world.operator.asked == [asked]
+
+
+async def test_a_rollback_by_hand_is_202_with_the_incident(world: World) -> None:
+    world.operator.incident = await keep(world.store, incident())
+    body = {"to": "v1", "reason": "log-in broken", "reason_code": "critical-function", "while_paused": True}
+    status, answer = await post(world, "services/checkout/rollback", body)
+    assert (status, answer["id"]) == (202, ID)
+    assert world.operator.asked == [("rollback", "checkout", "v1", "log-in broken", "critical-function", True, BY)]
+
+
+async def test_a_rollback_needs_no_more_than_a_reason(world: World) -> None:
+    world.operator.incident = await keep(world.store, incident())
+    assert (await post(world, "services/checkout/rollback", {"reason": "x"}))[0] == 202
+    assert world.operator.asked == [("rollback", "checkout", None, "x", None, False, BY)]
+
+
+async def test_pause_and_resume_of_one_service_and_of_all(world: World) -> None:
+    status, paused = await post(world, "pause", {"service": "checkout", "for": "2h", "reason": "maintenance"})
+    assert (status, paused) == (
+        200,
+        {"scope": "checkout", "paused": True, "until": "2026-01-31T14:00:00.000Z", "why": "maintenance"},
+    )
+    await post(world, "pause", {"for": "30m", "reason": "maintenance"})
+    assert (await post(world, "resume", {"service": "checkout"})) == (200, {"scope": "checkout", "resumed": True})
+    world.operator.resumed = False
+    assert (await post(world, "resume", {"service": None})) == (200, {"scope": "global", "resumed": False})
+    assert world.operator.asked == [
+        ("pause", "checkout", timedelta(hours=2), "maintenance", BY),
+        ("pause", None, timedelta(minutes=30), "maintenance", BY),
+        ("resume", "checkout", BY),
+        ("resume", None, BY),
+    ]
+
+
+STARTED = datetime(2023, 9, 22, 15, 3, 10, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("body", "report"),
+    [
+        ({"service": "checkout", "version": "v2"}, ReleaseReport(service="checkout", version="v2")),
+        (
+            {
+                "service": "checkout",
+                "version": "v2",
+                "artifact": "shop:v2",
+                "started_at": 1695394990,
+                "live_at": 1695394996.5,
+                "status": "live",
+            },
+            ReleaseReport(
+                service="checkout",
+                version="v2",
+                artifact="shop:v2",
+                started_at=STARTED,
+                live_at=STARTED + timedelta(seconds=6.5),
+                status=ReleaseStatus.LIVE,
+            ),
+        ),
+        (
+            {"service": "checkout", "version": "v2", "deployed_at": "2023-09-22T17:03:10+02:00", "irreversible": True},
+            ReleaseReport(service="checkout", version="v2", started_at=STARTED, live_at=STARTED, irreversible=True),
+        ),
+        (
+            {"service": "checkout", "version": "v2", "group": "g", "schema": "42", "schema_compatible": True, "status": "rolling"},
+            ReleaseReport(service="checkout", version="v2", group="g", schema="42", schema_compatible=True, status=ReleaseStatus.ROLLING),
+        ),
+    ],
+)
+async def test_a_release_is_recorded_as_it_was_said(world: World, body: object, report: ReleaseReport) -> None:
+    status, answer = await post(world, "releases", body, role=Role.CI)
+    assert (status, answer["version"]) == (201, "v2")
+    assert world.operator.asked == [("record_release", report, "ci-person")]
+
+
+async def test_the_same_release_again_is_200(world: World) -> None:
+    world.operator.created = False
+    assert (await post(world, "releases", {"service": "checkout", "version": "v2"}))[0] == 200
+
+
+@pytest.mark.parametrize(("said", "mark"), [("bad", Mark.BAD), ("good", Mark.NONE)])
+@pytest.mark.parametrize(("path", "version"), [("v2", "v2"), ("shop%2Fapi:v2%40sha", "shop/api:v2@sha")])
+async def test_a_release_is_marked_whatever_its_version_looks_like(world: World, said: str, mark: Mark, path: str, version: str) -> None:
+    status, answer = await post(world, f"releases/checkout/{path}/mark", {"mark": said, "reason": "checked by hand"})
+    assert (status, answer["mark"]) == (200, mark)
+    assert world.operator.asked == [("mark", "checkout", version, mark, "checked by hand", BY)]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "advice"),
+    [
+        (f"incidents/{ID}/abort", {}, "'reason' is missing"),
+        (f"incidents/{ID}/abort", {"reason": "  "}, "reason: "),
+        (f"incidents/{ID}/abort", {"reason": 5}, "reason: "),
+        (f"incidents/{ID}/abort", {"reason": "x" * 1001}, "reason: "),
+        (f"incidents/{ID}/abort", {"reson": "x"}, "'reson' is not known here: did you mean 'reason'?"),
+        (f"incidents/{ID}/approve", {"digest": "x"}, "'digest' is not known here: there is plan"),
+        ("services/checkout/rollback", {"reason": "x", "reason_code": "mood"}, "reason_code: "),
+        ("services/checkout/rollback", {"reason": "x", "while_paused": "yes"}, "while_paused: "),
+        ("pause", {"for": "2 hours", "reason": "x"}, "for: '2 hours' is not a duration"),
+        ("pause", {"for": 7200, "reason": "x"}, "for: write a duration such as 30m or 2h"),
+        ("pause", {"for": "0s", "reason": "x"}, "for: no time at all"),
+        ("pause", {"for_": "2h", "reason": "x"}, "'for_' is not known here: did you mean 'for'?"),
+        ("releases", {"service": "checkout", "version": "v2", "started_at": "yesterday"}, "started_at: "),
+        ("releases", {"service": "checkout", "version": "v2", "started_at": "2026-01-31T12:00:00"}, "has no time zone"),
+        ("releases", {"service": "checkout", "version": "v2", "started_at": True}, "started_at: write epoch seconds or RFC 3339"),
+        ("releases", {"service": "checkout", "version": "v2", "started_at": 1e300}, "is not a time in epoch seconds"),
+        ("releases", {"service": "checkout", "version": 2}, "version: "),
+        ("releases", {"service": "checkout", "version": "v2", "status": "done"}, "status: "),
+        ("releases", {"service": "checkout", "version": "v2", "deployed_at": 1, "live_at": 2}, "'deployed_at' stands for both times"),
+        ("releases/checkout/v2/mark", {"mark": "suspect", "reason": "x"}, "mark: "),
+    ],
+)
+async def test_a_body_that_cannot_be_meant_is_400_with_what_to_do(world: World, path: str, body: object, advice: str) -> None:
+    status, problem = await post(world, path, body)
+    assert status == 400
+    assert advice in problem["detail"]
+    assert world.operator.asked == []
+
+
+async def test_every_error_of_a_body_is_said_at_once(world: World) -> None:
+    _, problem = await post(world, "pause", {"for": "soon", "servce": "x"})
+    assert all(part in problem["detail"] for part in ("for: ", "'reason' is missing", "did you mean 'service'?"))
+
+
+@pytest.mark.parametrize(
+    ("raw", "advice"),
+    [
+        (b"{", "is not JSON"),
+        (b"\xff\xfe", "is not JSON"),
+        (b'{"reason": NaN}', "NaN is not JSON"),
+        (b'{"reason": "a", "reason": "b"}', "stands twice"),
+        (b"[" * 100_000, "is nested too deeply"),
+        (b'{"reason": ' + b"9" * 5000 + b"}", "is not JSON"),
+        (b'["reason"]', "is a JSON object"),
+        (b'"reason"', "is a JSON object"),
+        (b'{"reason": "\\ud800"}', "reason: "),
+    ],
+)
+async def test_what_is_not_one_json_object_is_400(world: World, raw: bytes, advice: str) -> None:
+    headers = world.as_(Role.OPERATOR) | {"Content-Type": "application/json"}
+    async with world.http.post(f"{world.url}/api/v1/incidents/{ID}/abort", data=raw, headers=headers) as response:
+        assert response.status == 400
+        assert advice in (await response.json(content_type=None))["detail"]
+    assert world.operator.asked == []
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+async def test_a_body_that_does_not_say_that_it_is_json_is_415(world: World, content_type: str) -> None:
+    headers = world.as_(Role.OPERATOR) | {"Content-Type": content_type}
+    async with world.http.post(f"{world.url}/api/v1/resume", data=b'{"service": "checkout"}', headers=headers) as response:
+        assert response.status == 415
+
+
+async def test_no_body_at_all_is_an_empty_object(world: World) -> None:
+    async with world.http.post(f"{world.url}/api/v1/resume", headers=world.as_(Role.OPERATOR)) as response:
+        assert response.status == 200

@@ -1,0 +1,199 @@
+"""A real server on a free port, over a real store; only the operator is a stand-in, which writes down what it was asked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+from aiohttp import web
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
+
+from rollbackd.clock import SystemClock
+from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.reporting import Reporting
+from rollbackd.intake.auth import Tokens
+from rollbackd.intake.routing import Routing
+from rollbackd.intake.webhook import Webhook
+from rollbackd.model.attempt import AttemptStatus
+from rollbackd.model.decision import PauseFacts
+from rollbackd.model.incident import Incident
+from rollbackd.model.plan import Plan
+from rollbackd.model.policy import ServicePolicy
+from rollbackd.model.release import Mark, Release
+from rollbackd.releases.register import ReleaseReport
+from rollbackd.settings.effective import Person, Role, ServerSettings, Settings
+from rollbackd.store.store import Store
+from rollbackd.store.timeline import NewEntry
+from rollbackd.telemetry.metrics import Metrics
+from rollbackd.web.deps import DaemonStatus, Deps
+from rollbackd.web.server import build
+from tests.unit.web.samples import ATTEMPTS, BLAMED, LOOKS, NOW, PLAN, POLICY, TIMELINE, V1, V2, incident, recovered
+
+TOKENS: Final = {role: f"the-{role}-token" for role in Role}
+
+
+class FixedClock(SystemClock):
+    def now(self) -> datetime:
+        return NOW
+
+
+@dataclass
+class StandIn:
+    """What the web room asks of `flow`, with the answers that a test gives it."""
+
+    incident: Incident = field(default_factory=incident)
+    created: bool = True
+    resumed: bool = True
+    raises: Exception | None = None
+    asked: list[tuple[object, ...]] = field(default_factory=list)
+
+    def _ask(self, *question: object) -> None:
+        self.asked.append(question)
+        if self.raises is not None:
+            raise self.raises
+
+    async def approve(self, incident_id: str, *, plan: str | None, by: str) -> Incident:
+        self._ask("approve", incident_id, plan, by)
+        return self.incident
+
+    async def reject(self, incident_id: str, *, reason: str, by: str) -> Incident:
+        self._ask("reject", incident_id, reason, by)
+        return self.incident
+
+    async def abort(self, incident_id: str, *, reason: str, by: str) -> Incident:
+        self._ask("abort", incident_id, reason, by)
+        return self.incident
+
+    async def acknowledge(self, incident_id: str, *, reason: str, by: str) -> Incident:
+        self._ask("acknowledge", incident_id, reason, by)
+        return self.incident
+
+    async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: str) -> PauseFacts:
+        self._ask("pause", service, duration, reason, by)
+        return PauseFacts(paused=True, scope=service or "global", until=NOW + duration, why=reason)
+
+    async def resume(self, service: str | None, *, by: str) -> bool:
+        self._ask("resume", service, by)
+        return self.resumed
+
+    async def plan(self, service: str, *, to: str | None = None) -> Plan:
+        self._ask("plan", service, to)
+        return PLAN
+
+    async def rollback(
+        self, service: str, *, to: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
+    ) -> Incident:
+        self._ask("rollback", service, to, reason, reason_code, while_paused, by)
+        return self.incident
+
+    async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]:
+        self._ask("record_release", report, by)
+        return V2, self.created
+
+    async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: str) -> Release:
+        self._ask("mark", service, version, mark, reason, by)
+        return replace(V2, mark=mark, mark_reason=reason)
+
+
+@dataclass
+class Health:
+    why_not: str = ""
+
+
+@dataclass
+class World:
+    url: str
+    store: Store
+    operator: StandIn
+    http: aiohttp.ClientSession
+    runner: web.AppRunner
+    logs: list[EventDict]
+    health: Health
+    asked: asyncio.Queue[str]  # the paths that were answered
+
+    def as_(self, role: Role | None) -> dict[str, str]:
+        return {} if role is None else {"Authorization": f"Bearer {TOKENS[role]}"}
+
+
+@asynccontextmanager
+async def serving(directory: Path, *, people: bool = True, external_url: str | None = None) -> AsyncIterator[World]:
+    """With `people`, each role has one person with a token of its own; without, the server is open."""
+    for role, token in TOKENS.items():
+        (directory / f"{role}.token").write_text(token)
+    settings = Settings(
+        path=directory / "rollbackd.yaml",
+        server=ServerSettings(external_url=external_url),
+        ingest_token_file=directory / "ingest.token" if people else None,
+        people=tuple(Person(name=f"{role}-person", role=role, token_file=directory / f"{role}.token") for role in Role) if people else (),
+        prometheus={},
+        store_url=f"sqlite:///{directory}/rollbackd.db",
+        services={POLICY.name: POLICY},
+    )
+    clock, operator, metrics, health = FixedClock(), StandIn(), Metrics(), Health()
+    routing = Routing(settings.services)
+    with capture_logs() as logs:
+        async with Store.opened(settings.store_url, clock=clock) as store, aiohttp.ClientSession() as http:
+            reporting = Reporting(store=store, pinned=Pinned(store), contacts=(), directory=directory, language="en", clock=clock)
+            application = build(
+                Deps(
+                    settings=settings,
+                    store=store,
+                    operator=operator,
+                    reporting=reporting,
+                    routing=routing,
+                    webhook=Webhook(
+                        store=store,
+                        routing=routing,
+                        tokens=Tokens.of_ingest(settings),
+                        clock=clock,
+                        metrics=metrics,
+                        on_stored=lambda: None,
+                        on_truncated=lambda missing: None,
+                    ),
+                    metrics=metrics,
+                    clock=clock,
+                    status=lambda: DaemonStatus(started_at=NOW, ready=not health.why_not, why_not=health.why_not, version="0.1.0"),
+                    people=Tokens.of_people(settings),
+                )
+            )
+            asked: asyncio.Queue[str] = asyncio.Queue()
+
+            async def note(request: web.Request, _response: web.StreamResponse) -> None:
+                asked.put_nowait(request.path)
+
+            application.on_response_prepare.append(note)
+            runner = web.AppRunner(application, access_log=None, shutdown_timeout=5)
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, "127.0.0.1", 0).start()
+                url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+                yield World(url=url, store=store, operator=operator, http=http, runner=runner, logs=logs, health=health, asked=asked)
+            finally:
+                await runner.cleanup()
+
+
+async def keep(store: Store, one: Incident, policy: ServicePolicy = POLICY) -> Incident:
+    """Put an incident into the store with the config that it started with, as it stands."""
+    one = replace(one, snapshot=await Pinned(store).pin(policy))
+    assert await store.incidents.open(one, None, [NewEntry(entry.kind, entry.text, entry.data) for entry in TIMELINE])
+    return one
+
+
+async def keep_recovered(store: Store, **changes: object) -> Incident:
+    """One that was rolled back and recovered, with everything that belongs to it."""
+    one = await keep(store, recovered(**changes))
+    one = await store.incidents.save(one, one, decision=BLAMED)
+    for attempt in ATTEMPTS:
+        mine = replace(attempt, incident_id=one.id)
+        await store.attempts.intend(replace(mine, status=AttemptStatus.INTENDED))
+        await store.attempts.ended(mine)
+    for look in LOOKS:
+        await store.looks.append(one.id, look)
+    for release in (V1, V2):
+        await store.releases.record(release)
+    return one
