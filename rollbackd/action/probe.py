@@ -75,12 +75,12 @@ class Prober:
         except TimeoutError:
             said = _Said(problem=f"no answer within {probe.timeout.total_seconds():g} s")
         except (RollbackdError, aiohttp.ClientError, OSError, ValueError) as e:
-            said = _Said(problem=Cleaner().clean_text(str(e) or type(e).__name__))
+            said = _Said(problem=str(e) or type(e).__name__)
         held, value, wanted = _judge(probe, said)
         return Answer(
             held=held,
             answers=frozenset(said.answers) if said.answers and not said.problem else None,
-            reason=f"cannot tell: {said.problem or 'nothing to compare with'}" if held is None else f"{value}, wanted {wanted}",
+            reason=f"cannot tell: {_line(said.problem) or 'nothing to compare with'}" if held is None else f"{value}, wanted {wanted}",
             value=value,
             duration=timedelta(seconds=self._clock.monotonic() - began),
         )
@@ -102,7 +102,7 @@ class Prober:
         if completed.error or completed.timed_out or completed.exit_code is None:
             return _Said(problem=ended.how)
         if completed.exit_code != 0:
-            last_line = ended.output.rpartition("\n")[2][:_SHOWN]
+            last_line = ended.output.rpartition("\n")[2]
             return _Said(exit_code=completed.exit_code, problem=f"{ended.how} {last_line}".strip())
         if completed.dropped:
             return _Said(exit_code=0, problem="its output is too long")
@@ -171,9 +171,14 @@ def _judge(probe: Probe, said: _Said) -> tuple[bool | None, str, str]:
     if probe.exit_code is not None:
         wanted = f"exit {probe.exit_code}"
         return (None, "", wanted) if said.exit_code is None else (said.exit_code == probe.exit_code, f"exit {said.exit_code}", wanted)
-    value = ", ".join(sorted(set(said.answers)))[:_SHOWN]
+    value = _line(", ".join(sorted(set(said.answers))))
     if probe.satisfies is not None and said.number is not None and not probe.satisfies.relative:
         return probe.satisfies.holds(said.number), value, str(probe.satisfies)
     if probe.equals is not None and said.answers and not said.problem:
         return all(answer == probe.equals for answer in said.answers), value, probe.equals
     return None, value, ""
+
+
+def _line(text: str) -> str:
+    """For a person: one line, not too long, and nothing in it that a terminal obeys."""
+    return " ".join(Cleaner().clean_text(text).split())[:_SHOWN]

@@ -1,6 +1,7 @@
 """`rollbackd demo`: the whole way of an alert, on real servers, before your eyes."""
 
 import asyncio
+import re
 import shutil
 import tempfile
 from datetime import timedelta
@@ -19,6 +20,7 @@ from rollbackd.demo.stage import SCRIPTS, SERVICE, Scenario, Script, Stage, set_
 from rollbackd.web.shapes import IncidentRecord
 
 _DAY: Final = timedelta(days=1)
+_DURATION: Final = re.compile(r"\b\d+[smh]\b")
 _ALERT_WITHIN: Final = timedelta(seconds=40)
 
 
@@ -46,14 +48,15 @@ async def _run(scenario: Scenario, directory: Path, *, keep: bool, as_json: bool
     say(f"scenario {scenario}: {script.story}")
     async with set_up(directory, script, say) as stage, Client(stage.url, stage.token) as client:
         say(f"service {stage.host.url} · Prometheus {stage.prometheus.url} · Alertmanager {stage.alertmanager.url} · rollbackd {stage.url}")
-        say("shipped files, but quicker: " + "; ".join(str(change) for change in stage.changes))
+        say(f"the shipped rules and route as they are, but for {_quicker(stage)}, addresses and the token file")
+        say("its own config has the shipped indicators, triggers and objectives, with windows of 5s, settling 1s and a watch of 40s")
         await _record(client, clock, "v1", ago=2 * _DAY)
         await stage.healthy()
         await _break(scenario, stage, client, clock)
         broken_at = clock.monotonic()
         async with asyncio.timeout(_ALERT_WITHIN.total_seconds()):
             incident_id = await _first_incident(client)
-        await follow(client, incident_id, as_json=False, until_escalated=script.outcome is None)
+        await follow(client, incident_id, as_json=as_json, until_escalated=script.outcome is None)
         record = await client.incident(incident_id)
         serving = await stage.serving()
         wrong = _differences(script, record, serving)
@@ -118,8 +121,19 @@ def _differences(script: Script, record: IncidentRecord, serving: str) -> list[s
     return found
 
 
+def _quicker(stage: Stage) -> str:
+    """Every duration that was shortened, once: `2m → 2s`."""
+    shortened = {
+        f"{before} → {after}"
+        for change in stage.changes
+        for before, after in zip(_DURATION.findall(change.before), _DURATION.findall(change.after), strict=True)
+        if before != after
+    }
+    return ", ".join(sorted(shortened))
+
+
 def _seen(stage: Stage) -> str:
-    return ", ".join(f"{count} × {status}" for status, count in sorted(stage.traffic.seen.items()))
+    return ", ".join(f"{count} answered {status}" for status, count in sorted(stage.traffic.seen.items()))
 
 
 def _say(text: str) -> None:

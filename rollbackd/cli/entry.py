@@ -1,7 +1,9 @@
 """`rollbackd`: finds the command that was asked for, loads only that, and turns every error into one line and an exit code."""
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
+from io import TextIOWrapper
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -33,7 +35,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "rollback": ("rollback:rollback", "Roll a service back by hand."),
     "release": ("release:release", "Record, list and mark releases."),
     "db": ("db:db", "The store: migrate, back up, check."),
-    "demo": ("demo:demo", "Show the whole way of an alert on real servers."),
+    "demo": ("demo:demo", "A real service is really deployed, breaks, and is really rolled back."),
     "version": ("version:version", "The version of rollbackd."),
 })  # fmt: skip
 
@@ -71,3 +73,6 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """Rolls a bad deploy back by itself, and says why when it does not."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our signs gets a question mark, not a traceback

@@ -3,7 +3,7 @@
 A daemon that restarts meanwhile is waited for: it goes on with the incident, and so does whoever watches.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -13,10 +13,11 @@ import orjson
 from rich.live import Live
 
 from rollbackd.cli.client import Client
-from rollbackd.cli.exits import Exit, UnreachableError
+from rollbackd.cli.exits import Exit
 from rollbackd.cli.output import emit_json, on_terminal, terminal
 from rollbackd.cli.tree import render
 from rollbackd.clock import SystemClock
+from rollbackd.errors import TemporaryError
 from rollbackd.model.incident import EXIT_CODES, Outcome, Phase
 from rollbackd.telemetry.redaction import one_line
 from rollbackd.web.shapes import IncidentRecord
@@ -63,7 +64,7 @@ async def _look_until_it_ends(client: Client, incident_id: str, show: Show, *, u
         try:
             record = await client.incident(incident_id)
             seen_at = clock.monotonic()
-        except UnreachableError:
+        except TemporaryError:
             if clock.monotonic() - seen_at > PATIENCE.total_seconds():
                 raise
 
@@ -73,33 +74,14 @@ def _draw(live: Live, record: IncidentRecord) -> None:
 
 
 def _lines(*, as_json: bool) -> Show:
-    """Prints what has not been printed yet."""
-    printed: set[tuple[str, object]] = set()
+    """Prints each entry of the timeline once: steps, looks and what people did are all told there."""
+    printed = 0
 
     def show(record: IncidentRecord) -> None:
-        for key, at, text in sorted(_news(record), key=lambda one: one[1]):
-            if key not in printed:
-                printed.add(key)
-                click.echo(orjson.dumps({"at": at, "kind": key[0], "text": text}).decode() if as_json else f"{at} {one_line(text)}")
+        nonlocal printed
+        for entry in record["timeline"]:
+            if entry["seq"] > printed:
+                printed = entry["seq"]
+                click.echo(orjson.dumps(entry).decode() if as_json else f"{entry['at']} {one_line(entry['text'])}")
 
     return show
-
-
-def _news(record: IncidentRecord) -> Iterator[tuple[tuple[str, object], str, str]]:
-    """Everything that happened so far: a key that tells it apart, when, and what."""
-    for entry in record["timeline"]:
-        yield (entry["kind"], entry["seq"]), entry["at"], entry["text"]
-    for attempt in record["attempts"]:
-        if attempt["started_at"] is not None:
-            yield ("step", (attempt["id"], "started")), attempt["started_at"], f"step '{attempt['step']}' started"
-        if attempt["ended_at"] is not None:
-            ended = f"step '{attempt['step']}' {attempt['status'].replace('_', ' ')}" + (
-                f": {attempt['detail']}" if attempt["detail"] else ""
-            )
-            yield ("step", (attempt["id"], "ended")), attempt["ended_at"], ended
-    for look in record["looks"]:
-        measured = ", ".join(
-            f"{one['name']} {'—' if one['value'] is None else format(one['value'], '.4g')} {one['verdict']} ({one['limit']})"
-            for one in look["objectives"] + look["triggers"]
-        )
-        yield ("look", look["at"]), look["at"], measured

@@ -87,9 +87,9 @@ def list_incidents(service: str | None, phase: str | None, outcome: str | None, 
         emit_json(page)
         return Exit.FINE
     emit_rows(
-        ("incident", "service", "state", "reason", "opened", "suspect", "target"),
+        ("incident", "service", "state", "reason", "suspect", "target"),
         (
-            (one["id"], one["service"], one["outcome"] or one["phase"], one["reason"], one["opened_at"], one["suspect"], one["target"])
+            (one["id"], one["service"], one["outcome"] or one["phase"], one["reason"], one["suspect"], one["target"])
             for one in page["items"]
         ),
         empty="no incidents",
@@ -218,7 +218,7 @@ def _record(url: str, incident_id: str) -> IncidentRecord:
 def _explain_on_terminal(record: IncidentRecord) -> None:
     """The table, then the queries: they are long, and a person copies them."""
     console = terminal()
-    made = table(("", "check", "verdict", "value", "limit"), [])
+    made = table(("", "check", "verdict", "value", "limit"), [], foldable=2)
     for check in record["checks"]:
         decided = check["name"] == record["deciding"]
         made.add_row(*_cells(check, decided=decided), style="bold" if decided else "")

@@ -55,13 +55,19 @@ def emit_rows(columns: Sequence[str], rows: Iterable[Sequence[str | None]], *, e
         click.echo(empty)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, foldable: int = 1) -> Table:
+    """The last `foldable` columns are folded where the terminal is narrow; the others are names and numbers, which stay whole."""
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
-        made.add_column(column, overflow="fold")
+    for left, column in zip(range(len(columns), 0, -1), columns, strict=True):
+        made.add_column(column, no_wrap=left > foldable, overflow="fold")
     for row in rows:
         made.add_row(*(Text(words(cell), STYLES.get(cell, "")) if cell else Text("—", QUIET) for cell in row))
     return made
+
+
+def to_the_second(instant: str) -> str:
+    """`2026-01-31T12:00:00Z`, from the daemon's milliseconds."""
+    return f"{instant[:19]}Z"
 
 
 def words(code: str) -> str:

@@ -8,7 +8,7 @@ import click
 from rollbackd.cli.client import Body, Client, ask
 from rollbackd.cli.exits import Exit
 from rollbackd.cli.options import json_option, reason_option, url_option
-from rollbackd.cli.output import emit_json, emit_rows
+from rollbackd.cli.output import emit_json, emit_rows, to_the_second
 from rollbackd.telemetry.redaction import one_line
 from rollbackd.web.shapes import ReleasePage, ReleaseShape
 
@@ -101,15 +101,14 @@ def list_releases(service: str, url: str, *, as_json: bool) -> int:
         emit_json(page)
         return Exit.FINE
     emit_rows(
-        ("version", "status", "started", "live", "mark", "kind", "artifact"),
+        ("version", "status", "mark", "kind", "started", "artifact"),
         (
             (
                 one["version"],
                 one["status"],
-                one["started_at"],
-                one["live_at"],
                 "" if one["mark"] == "none" else one["mark"],
                 one["kind"],
+                to_the_second(one["started_at"]),
                 one["artifact"],
             )
             for one in page["items"]

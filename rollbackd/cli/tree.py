@@ -3,6 +3,7 @@
 `rollbackd watch`, `rollbackd show` and the demo draw the same one. It is made for 80 columns, and says in words what it says in colour.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -20,8 +21,8 @@ ICONS: Final = {GOOD: "✔", BAD: "✘", WARN: "!", BUSY: "▶", QUIET: "·"}
 BARS: Final = "▁▂▃▄▅▆▇█"
 LONGEST_SPARKLINE: Final = 16
 _IN_THE_WAY: Final = frozenset({"failed", "unknown"})
-_TELLING: Final = frozenset({"onset", "target"})
-"""Checks that are worth their line also when they passed, as every measured one is."""
+_TELLING: Final = {"no_recent_release": "release", "target": "target"}
+"""Checks that are worth their line also when they passed, as every measured one is; and what to call them then."""
 
 
 def render(record: IncidentRecord, now: datetime) -> Tree:
@@ -46,14 +47,14 @@ def elapsed(seconds: float) -> str:
     return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
 
 
-def sparkline(values: Sequence[float | None]) -> str:
-    """The values as bars between their least and their greatest; a blank where there was none."""
+def sparkline(values: Sequence[float | None], limit: float) -> str:
+    """The values as bars from zero to the limit, or the greatest value that went over it; a blank where there was none."""
     known = [value for value in values if value is not None]
     if len(known) < 2:
         return ""
-    least, span = min(known), max(known) - min(known)
+    full = max(*known, limit)
     top = len(BARS) - 1
-    return "".join(" " if value is None else BARS[round((value - least) / span * top) if span else 0] for value in values)
+    return "".join(" " if value is None else BARS[round(max(value, 0.0) / full * top) if full else 0] for value in values)
 
 
 def _title(record: IncidentRecord) -> Text:
@@ -84,7 +85,7 @@ def _decision(tree: Tree, record: IncidentRecord, now: datetime) -> None:
     took = _since(record["opened_at"], record["decided_at"], now)
     branch = tree.add(_line(style, "decision", f"{record['decision'].replace('_', ' ')}  {versions}", took))
     shown = [check for check in record["checks"] if check["verdict"] in _IN_THE_WAY or check["query"] or check["name"] in _TELLING]
-    width = _width(check["name"] for check in shown)
+    width = _width(_name(check) for check in shown)
     for check in shown:
         branch.add(_check(check, width, decides=check["name"] == record["deciding"]))
     rest = sum(check["verdict"] == "passed" for check in record["checks"] if check not in shown)
@@ -137,7 +138,7 @@ def _watch(tree: Tree, record: IncidentRecord, now: datetime) -> None:
     width = _width(one["name"] for one, _ in measures)
     for one, word in measures:
         history = [past["value"] for look in looks for past in look["objectives"] + look["triggers"] if past["name"] == one["name"]]
-        branch.add(_measure(one, word, width, sparkline(history[-LONGEST_SPARKLINE:])))
+        branch.add(_measure(one, word, width, sparkline(history[-LONGEST_SPARKLINE:], _number(one["limit"]))))
 
 
 def _outcome(tree: Tree, record: IncidentRecord) -> None:
@@ -150,9 +151,16 @@ def _outcome(tree: Tree, record: IncidentRecord) -> None:
 
 
 def _check(check: CheckShape, width: int, *, decides: bool) -> Text:
-    style = STYLES.get(check["verdict"], QUIET)
-    value = ("decided: " if decides else "") + (check["value"] or check["reason"].replace("_", " "))
-    return _line(style, check["name"].replace("_", " ").ljust(width), value, f"limit {check['limit']}" if check["limit"] else "")
+    """The first clause of its value and of its limit: `explain` has the rest."""
+    value = ("decided: " if decides else "") + (check["value"] or check["reason"].replace("_", " ")).partition(";")[0]
+    telling = check["verdict"] == "passed" and check["name"] in _TELLING
+    limit = f"limit {check['limit'].partition(';')[0]}" if check["limit"] and not telling else ""
+    return _line(STYLES.get(check["verdict"], QUIET), _name(check).ljust(width), value, limit)
+
+
+def _name(check: CheckShape) -> str:
+    telling = _TELLING.get(check["name"]) if check["verdict"] == "passed" else None
+    return telling or check["name"].replace("_", " ")
 
 
 def _measure(one: MeasureShape, word: str, width: int, history: str) -> Text:
@@ -182,6 +190,12 @@ def _versions(record: IncidentRecord) -> str:
 
 def _width(names: Iterable[str]) -> int:
     return max((min(len(name), 28) for name in names), default=0)
+
+
+def _number(limit: str) -> float:
+    """The number in `< 0.005`; 0 for a relative one, which has none of its own."""
+    found = re.search(r"[\d.]+(?:[eE][+-]?\d+)?$", limit)
+    return float(found[0]) if found else 0.0
 
 
 def _between(start: str | None, end: str | None) -> float | None:

@@ -216,12 +216,8 @@ def write_config(directory: Path, *, port: int, prometheus: str, host: Host, set
             "availability": {"query": "avg(avg_over_time(up{$selector}[$window]))", "samples": "up{$selector}", "window": "5s"},
         },
         "triggers": {
-            "HighErrorRate": {
-                "indicator": "error_rate", "breach": "> 0.01", "clear": "<= 0.005", "for": "2s", "min_requests": 50, "severity": "critical",
-            },
-            "SlowResponse": {
-                "indicator": "response_time_p95", "breach": "> 1000", "clear": "< 500", "for": "2s", "min_requests": 50, "severity": "warning",
-            },
+            "HighErrorRate": {**_trigger("error_rate", "> 0.01", "<= 0.005"), "severity": "critical"},
+            "SlowResponse": {**_trigger("response_time_p95", "> 1000", "< 500"), "severity": "warning"},
         },
         "objectives": {
             "error_rate": {"indicator": "error_rate", "target": "< 0.005"},
@@ -244,7 +240,7 @@ def write_config(directory: Path, *, port: int, prometheus: str, host: Host, set
                 **settings,
             }
         },
-    }  # fmt: skip
+    }
     runbook = {
         "name": "shop-quick",
         "kind": "quick",
@@ -265,6 +261,10 @@ def write_config(directory: Path, *, port: int, prometheus: str, host: Host, set
     path = directory / "rollbackd.yaml"
     path.write_text(json.dumps(config, indent=2), "utf-8")
     return path
+
+
+def _trigger(indicator: str, breach: str, clear: str) -> dict[str, object]:
+    return {"indicator": indicator, "breach": breach, "clear": clear, "for": "2s", "min_requests": 50}
 
 
 def _secret(path: Path) -> str:

@@ -100,13 +100,16 @@ class ResumeBody(Body):
 
 async def read(request: web.Request, shape: type[B]) -> B:
     """Raises 400 with every error at once, 408, 413 or 415."""
+    as_it_is = request.content_type == "application/json" and request.headers.get("Content-Encoding", "identity") == "identity"
+    if request.body_exists and not as_it_is:
+        raise web.HTTPUnsupportedMediaType(text="send JSON as it is: 'Content-Type: application/json' and no Content-Encoding")
     try:
         async with asyncio.timeout(DEADLINE.total_seconds()):
             raw = await request.read()
     except TimeoutError as error:
         raise web.HTTPRequestTimeout(text=f"the body did not come within {DEADLINE.total_seconds():.0f} seconds") from error
-    if raw and request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="the body is JSON: send it with 'Content-Type: application/json'")
+    except web.RequestPayloadError as error:
+        raise web.HTTPBadRequest(text="the body is not whole") from error
     value = _parse(raw) if raw else {}
     try:
         return shape.model_validate(value)

@@ -29,7 +29,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _of_refusal(request, refusal)
     except RollbackdError as error:
         return _of_family(error)
-    except (ConnectionResetError, TimeoutError):
+    except ConnectionResetError:
         raise  # the client is gone: nobody is there to read a problem
     except Exception as error:
         _log.exception("request_failed", method=request.method, path=request.path)
@@ -61,7 +61,7 @@ def _of_family(error: RollbackdError) -> web.Response:
 def _of_refusal(request: web.Request, refusal: web.HTTPException) -> web.Response:
     kept = {name: value for name, value in refusal.headers.items() if name in {"Allow", "WWW-Authenticate", "Retry-After"}}
     match refusal:
-        case web.HTTPNotFound() if refusal.text == "404: Not Found":
+        case web.HTTPNotFound():
             detail = f"there is nothing at {request.path}"
         case web.HTTPMethodNotAllowed():
             detail = f"{request.method} is not for {request.path}: use {' or '.join(sorted(refusal.allowed_methods))}"

@@ -76,6 +76,7 @@ class IncidentShape(TypedDict):
     outcome: str | None
     mode: str
     why: str
+    detail: str
     opened_at: str
     starts_at: str | None
     delivered_at: str | None

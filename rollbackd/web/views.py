@@ -50,6 +50,7 @@ def incident(one: Incident, decision: Decision | None) -> IncidentShape:
         "outcome": one.outcome,
         "mode": one.mode,
         "why": why.sentence(one, decision),
+        "detail": one.detail,
         "opened_at": rfc3339(one.opened_at),
         "starts_at": _time(one.starts_at),
         "delivered_at": _time(one.delivered_at),

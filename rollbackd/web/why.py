@@ -93,7 +93,7 @@ _PHASES: Final[Mapping[Phase, str]] = MappingProxyType({
 
 
 def sentence(incident: Incident, decision: Decision | None) -> str:
-    """Such as `Held: the service was rolled back a short time ago (12m ago, limit 1h).`"""
+    """Such as `Held: the service was rolled back a short time ago (12 min ago, limit 1 h).`"""
     words = _OUTCOMES[incident.outcome] if incident.outcome is not None else _PHASES[incident.phase]
     versions = "".join(
         f" {preposition} {version}" for preposition, version in (("from", incident.suspect), ("to", incident.target)) if version
@@ -108,7 +108,27 @@ def deciding(decision: Decision) -> Check | None:
     return None if decision.action is Action.ROLL_BACK else next(filter(stands_in_the_way, decision.checks), None)
 
 
+def _by_a_person(incident: Incident) -> str:
+    """Who wanted it so, and why."""
+    who = incident.requested_by or "a person"
+    if incident.abort_reason is not None and incident.outcome in {None, Outcome.ABORTED}:
+        return (
+            f"{'' if incident.outcome else 'stopping before the next step, as '}a person aborted it ({incident.abort_reason.rstrip('.')})"
+        )
+    match incident.reason:
+        case Reason.MANUAL if incident.request_reason and not incident.detail:
+            return f"{who} asked for it ({incident.request_reason.rstrip('.')})"
+        case Reason.APPROVED if not incident.detail:
+            return f"{who} approved"
+        case _:
+            return ""
+
+
 def _because(incident: Incident, decision: Decision | None) -> str:
+    if person := _by_a_person(incident):
+        return person
+    if incident.detail:
+        return incident.detail.rstrip(".")
     if incident.reason is None:
         return ""
     words = BECAUSE[incident.reason]

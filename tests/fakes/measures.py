@@ -8,16 +8,6 @@ from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 
 
-class NoMeasures:
-    """No Prometheus at all."""
-
-    async def value(self, policy: ServicePolicy, query: str, *, now: datetime) -> Reading:
-        return Reading(at=now, value=None, reason=Reason.QUERY_FAILED)
-
-    async def label_values(self, policy: ServicePolicy, query: str, label: str, *, now: datetime) -> frozenset[str]:
-        raise AssertionError("no test asks for labels without saying which there are")
-
-
 class FixedMeasures:
     """The same answer to every query; it keeps what was asked."""
 

@@ -12,7 +12,7 @@ from rollbackd.action.environment import Environments
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.clock import SystemClock
-from tests.fakes.measures import NoMeasures
+from tests.fakes.measures import FixedMeasures
 from tests.fakes.processes import children, open_files
 
 
@@ -32,4 +32,4 @@ def commands(processes: Processes, tmp_path: Path) -> Commands:
 
 @pytest.fixture
 def prober(commands: Commands) -> Prober:
-    return Prober(commands, NoMeasures(), SystemClock())
+    return Prober(commands, FixedMeasures(), SystemClock())

@@ -46,6 +46,7 @@ def said(answer: Answer) -> tuple[bool | None, str]:
 async def test_text_is_stripped_and_compared(prober: Prober) -> None:
     assert said(await prober.ask(sh("echo; echo '  v1 '", equals="v1"), POLICY)) == (True, "v1, wanted v1")
     assert said(await prober.ask(sh("echo v2", equals="v1"), POLICY)) == (False, "v2, wanted v1")
+    assert said(await prober.ask(sh("echo v1; echo v2", equals="v1"), POLICY)) == (False, "v1 v2, wanted v1")
 
 
 @pytest.mark.parametrize(
@@ -76,6 +77,7 @@ async def test_a_long_answer_is_read_whole(prober: Prober) -> None:
     ("probe", "reason"),
     [
         (sh("echo v1; exit 3", equals="v1"), "exit 3 v1"),
+        (sh("echo; printf '\\033[31m%0300d' 1 >&2; exit 3", equals="v1"), f"exit 3 {'0' * 193}"),
         (sh("echo v1; echo no such app >&2; exit 1", equals="v1"), "exit 1 no such app"),
         (sh("echo v1; kill -KILL $$", equals="v1"), "killed by SIGKILL"),
         (sh("echo v1; sleep 60", equals="v1", timeout=timedelta(milliseconds=100)), "timed out (killed by SIGTERM)"),

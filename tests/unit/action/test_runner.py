@@ -428,7 +428,8 @@ async def test_a_wait_asks_until_it_holds_and_reports_what_is_new(rollout: Rollo
     async with asyncio.TaskGroup() as group:
         running = group.create_task(rollout.run(step))
         await eventually(lambda: len((tmp_path / "asked").read_text()) > 2)
-        (tmp_path / "answer").write_text("yes")
+        (tmp_path / "new").write_text("yes")
+        (tmp_path / "new").rename(tmp_path / "answer")  # at once: somebody may be reading it
     assert running.result().status is RunStatus.SUCCEEDED
     assert rollout.told("check") == ["site: no, wanted yes", "site: yes, wanted yes"]
     assert [attempt.status for attempt in rollout.journal.written] == [AttemptStatus.INTENDED, AttemptStatus.STARTED, SUCCEEDED]

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -10,12 +12,25 @@ from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, Ro
 from rollbackd.model.incident import EXIT_CODES, Outcome
 
 
-@pytest.mark.parametrize("name", [name for name in entry.COMMANDS if name not in {"serve", "demo"}])
+@pytest.mark.parametrize("name", list(entry.COMMANDS))
 def test_every_command_loads_and_its_help_begins_as_the_overview_does(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     assert command.help is not None
     assert entry.COMMANDS[name][1].rstrip(".").split(",")[0].split(":")[0] in command.help.replace("\n", " ")
+
+
+def commands(parent: click.Group) -> Iterator[click.Command]:
+    context = click.Context(parent)
+    for name in parent.list_commands(context):
+        command = parent.get_command(context, name)
+        assert command is not None
+        yield from commands(command) if isinstance(command, click.Group) else (command,)
+
+
+def test_every_command_has_json_but_the_daemon_which_prints_no_data() -> None:
+    without = {command.name for command in commands(main) if "as_json" not in {parameter.name for parameter in command.params}}
+    assert without == {"serve"}
 
 
 def test_help_lists_every_command_and_loads_none() -> None:
@@ -88,3 +103,11 @@ def test_the_exit_code_of_an_outcome_is_one_of_the_table(outcome: Outcome) -> No
 def test_version_is_on_stdout() -> None:
     assert CliRunner().invoke(main, ["version"]).stdout == "0.1.0\n"
     assert '"version":"0.1.0"' in CliRunner().invoke(main, ["version", "--json"]).stdout
+
+
+def test_a_terminal_without_our_signs_gets_question_marks_and_no_traceback() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "rollbackd", "routes", "test", "\u2714"]
+    shown = subprocess.run(command, capture_output=True, env=environment, check=False)
+    assert shown.returncode == 2
+    assert b"'?' is not a label" in shown.stderr

@@ -43,20 +43,10 @@ async def test_it_prints_a_line_for_each_thing_that_happens_until_the_end(world:
     assert len(lines) == len(set(lines))
 
 
-async def test_its_lines_tell_of_steps_and_looks(world: World, rollbackd: Run) -> None:
-    await keep_recovered(world.store)
-    lines = (await rollbackd("watch", ID)).stdout.splitlines()
-    assert "2026-01-31T12:00:02.000Z step 'deploy the target image' failed: exit 3" in lines
-    assert "2026-01-31T12:00:06.400Z step 'healthy again' started" in lines
-    assert any(line.endswith("error_rate 0.0011 met (< 0.005), HighErrorRate 0.0011 healthy (> 0.01)") for line in lines)
-    assert any("error_rate — unknown" in line for line in lines)
-    assert lines == sorted(lines, key=lambda line: line.split()[0])
-
-
 async def test_as_json_it_is_a_line_a_thing_and_the_incident_at_the_end(world: World, rollbackd: Run) -> None:
     await keep_recovered(world.store)
     lines = [json.loads(line) for line in (await rollbackd("watch", ID, "--json")).stdout.splitlines()]
-    assert lines[0] == {"at": "2026-01-31T12:00:00.000Z", "kind": "alert", "text": "HighErrorRate firing"}
+    assert (lines[0]["at"], lines[0]["kind"], lines[0]["text"]) == ("2026-01-31T12:00:00.000Z", "alert", "HighErrorRate firing")
     assert lines[-1]["outcome"] == "recovered"
 
 

@@ -31,8 +31,9 @@ def test_a_recovered_incident_shows_each_phase_with_its_time_and_its_numbers() -
         "Rolled back from v2 to v1, and the service recovered: the release is to blame.",
         "├── ✘ alert      HighErrorRate since 11:59:48 UTC  delivered after 12s",
         "├── ✔ decision   roll back  v2 → v1  0.4s",
-        "│   ├── ✔ HighErrorRate  0.31, 9 of 9 steps breached  limit > 0.01 for 2 min",
-        "│   └── ✔ 3 more checks passed",
+        "│   ├── ✔ HighErrorRate  0.31 now  limit > 0.01",
+        "│   ├── ✔ release        v2 began 5 min ago",
+        "│   └── ✔ 2 more checks passed",
         "├── ✔ rollback   v2 → v1  12s",
         "│   ├── ✔ deploy the target image  succeeded (try 2)  5.6s",
         "│   └── ✔ healthy again            succeeded  6.6s",
@@ -109,8 +110,16 @@ def test_elapsed_has_two_units_at_most(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "bars"),
-    [((), ""), ((1.0,), ""), ((1.0, None, 2.0), "▁ █"), ((2.0, 2.0), "▁▁"), ((0.0, 0.5, 1.0), "▁▅█")],
+    ("values", "limit", "bars"),
+    [
+        ((), 1.0, ""),
+        ((1.0,), 1.0, ""),
+        ((1.0, None, 2.0), 0.0, "▅ █"),
+        ((0.0, 0.0), 0.0, "▁▁"),
+        ((0.0, 0.5, 1.0), 1.0, "▁▅█"),
+        ((4.8, 4.1), 500.0, "▁▁"),
+        ((-1.0, 1.0), 0.0, "▁█"),
+    ],
 )
-def test_a_sparkline_runs_from_the_least_to_the_greatest(values: tuple[float | None, ...], bars: str) -> None:
-    assert sparkline(values) == bars
+def test_a_sparkline_runs_from_zero_to_the_limit_or_over_it(values: tuple[float | None, ...], limit: float, bars: str) -> None:
+    assert sparkline(values, limit) == bars

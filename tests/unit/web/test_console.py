@@ -52,7 +52,7 @@ async def test_an_incident_shows_its_record_steps_watch_and_timeline(world: Worl
     shown = visible(await page(world, "/incidents/20260131-120000-7f3a"))
     assert "Rolled back from v2 to v1, and the service recovered: the release is to blame." in shown
     assert "HighErrorRate" in shown
-    assert "0.31, 9 of 9 steps breached > 0.01 for 2 min" in shown
+    assert "0.31 now; breached in 9 of 9 measurements > 0.01; now and in 8 of 9 measurements" in shown
     assert "deploy the target image failed exit 3" in shown
     assert "no route to the registry" in shown
     assert "met error_rate 0.0011 < 0.005" in shown

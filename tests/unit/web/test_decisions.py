@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -6,8 +7,9 @@ import pytest
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.releases.register import ReleaseReport
 from rollbackd.settings.effective import Role
+from rollbackd.web import body
 from tests.unit.web.samples import incident
-from tests.unit.web.world import World, keep
+from tests.unit.web.world import TOKENS, World, keep
 
 ID = "20260131-120000-7f3a"
 BY = "operator-person"
@@ -183,9 +185,17 @@ async def test_what_is_not_one_json_object_is_400(world: World, raw: bytes, advi
     assert world.operator.asked == []
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_a_body_that_does_not_say_that_it_is_json_is_415(world: World, content_type: str) -> None:
-    headers = world.as_(Role.OPERATOR) | {"Content-Type": content_type}
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": ""},
+        {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    ],
+)
+async def test_a_body_that_is_not_said_to_be_json_as_it_is_is_415(world: World, said: dict[str, str]) -> None:
+    headers = world.as_(Role.OPERATOR) | said
     async with world.http.post(f"{world.url}/api/v1/resume", data=b'{"service": "checkout"}', headers=headers) as response:
         assert response.status == 415
 
@@ -193,3 +203,24 @@ async def test_a_body_that_does_not_say_that_it_is_json_is_415(world: World, con
 async def test_no_body_at_all_is_an_empty_object(world: World) -> None:
     async with world.http.post(f"{world.url}/api/v1/resume", headers=world.as_(Role.OPERATOR)) as response:
         assert response.status == 200
+
+
+async def half_a_body(world: World, head: str, then: bytes) -> bytes:
+    """The status line of the answer to a request whose body breaks off, or does not come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.runner.addresses[0][1])
+    common = f"Host: 127.0.0.1\r\nAuthorization: Bearer {TOKENS[Role.OPERATOR]}\r\nContent-Type: application/json\r\n"
+    writer.write(f"POST /api/v1/resume HTTP/1.1\r\n{common}{head}\r\n\r\n".encode() + then)
+    line = await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+    return line
+
+
+async def test_a_body_that_does_not_come_is_408(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(body, "DEADLINE", timedelta(milliseconds=20))
+    assert b" 408 " in await half_a_body(world, "Content-Length: 100", b'{"service"')
+
+
+async def test_a_body_that_is_broken_is_400(world: World) -> None:
+    assert b" 400 " in await half_a_body(world, "Transfer-Encoding: chunked", b"zz\r\nnot a chunk\r\n")
+    assert world.operator.asked == []

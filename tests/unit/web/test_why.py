@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,51 @@ def test_a_recovered_incident_names_both_versions() -> None:
 def test_the_numbers_of_an_older_decision_are_not_given_for_a_newer_reason() -> None:
     rejected = incident(phase=Phase.CLOSED, outcome=Outcome.REJECTED, decision=Action.HOLD, reason=Reason.REJECTED)
     assert why.sentence(rejected, HELD) == "Rejected: a person rejected it."
+
+
+def test_what_is_known_beyond_the_reason_code_stands_in_its_place() -> None:
+    failed = recovered(outcome=Outcome.FAILED, reason=Reason.STEP_FAILED, detail="step 'deploy the target image' failed: exit 3")
+    assert why.sentence(failed, BLAMED) == "The rollback failed: step 'deploy the target image' failed: exit 3."
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"outcome": Outcome.ABORTED, "reason": Reason.ABORTED, "abort_reason": "wrong service", "detail": "stopped before 'deploy'"},
+            "Aborted: a person aborted it (wrong service).",
+        ),
+        (
+            {"phase": Phase.ROLLING_BACK, "outcome": None, "abort_reason": "wrong service"},
+            "Rolling back from v2 to v1: stopping before the next step, as a person aborted it (wrong service).",
+        ),
+        (
+            {
+                "phase": Phase.WATCHING,
+                "outcome": None,
+                "reason": Reason.MANUAL,
+                "requested_by": "oncall",
+                "request_reason": "log-in broken",
+            },
+            "Rolled back from v2 to v1, watching the objectives: oncall asked for it (log-in broken).",
+        ),
+        (
+            {"phase": Phase.ROLLING_BACK, "outcome": None, "reason": Reason.APPROVED, "requested_by": "oncall"},
+            "Rolling back from v2 to v1: oncall approved.",
+        ),
+        (
+            {
+                "reason": Reason.MANUAL,
+                "requested_by": "oncall",
+                "request_reason": "log-in broken",
+                "detail": "every objective was met for 3 min",
+            },
+            "Rolled back from v2 to v1, and the service recovered: every objective was met for 3 min.",
+        ),
+    ],
+)
+def test_what_a_person_wanted_is_said_with_the_reason(changes: dict[str, Any], sentence: str) -> None:
+    assert why.sentence(recovered(**changes), BLAMED) == sentence
 
 
 def test_an_incident_that_was_not_judged_yet_gives_no_reason() -> None:
