@@ -1,12 +1,12 @@
 """A config of as many services as one likes, each as the shipped config has its own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NO_SERVER = "http://127.0.0.1:9"
 """Nobody answers there; an idle daemon asks nobody."""
 
-RUNBOOK = {
+RUNBOOK: Mapping[str, Any] = {
     "name": "first-step",
     "kind": "quick",
     "budget": "10m",

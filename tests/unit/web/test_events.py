@@ -4,6 +4,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from rollbackd.settings.effective import Role
 from rollbackd.store.timeline import NewEntry
@@ -87,7 +88,19 @@ async def test_there_are_only_so_many_streams_and_a_closed_one_makes_room(world:
 async def test_an_open_stream_ends_with_the_server_and_does_not_hold_it_up(world: World) -> None:
     async with await stream(world) as response:
         await block(response)
-        async with asyncio.timeout(4):  # under the server's own patience of 5 s with open connections
+        async with asyncio.timeout(10):  # under a heartbeat, and under the server's own patience with open connections
             await world.runner.cleanup()
         rest = await response.content.read()
     assert rest in {b"", b": still here\n\n"}
+
+
+async def test_a_stream_that_reads_while_the_server_closes_does_not_fall_asleep(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    catch_up = events._catch_up
+
+    async def closing_meanwhile(request: web.Request, response: web.StreamResponse, seq: int) -> int:
+        await request.app[events.STREAMS].close_all(request.app)
+        return await catch_up(request, response, seq)
+
+    monkeypatch.setattr(events, "_catch_up", closing_meanwhile)
+    async with await stream(world) as response, asyncio.timeout(10):  # under a heartbeat
+        assert await response.content.read() == b"retry: 2000\n\n"

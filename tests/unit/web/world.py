@@ -167,7 +167,7 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
                 asked.put_nowait(request.path)
 
             application.on_response_prepare.append(note)
-            runner = web.AppRunner(application, access_log=None, shutdown_timeout=5)
+            runner = web.AppRunner(application, access_log=None, shutdown_timeout=60)
             await runner.setup()
             try:
                 await web.TCPSite(runner, "127.0.0.1", 0).start()
