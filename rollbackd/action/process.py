@@ -75,7 +75,7 @@ class Processes:
         raises, or if this call is cancelled, the process is killed.
 
         Raises:
-            UncertainError: the process could not be killed.
+            UncertainError: the process could not be watched, or not be killed.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -162,12 +162,12 @@ class _Child:
         try:
             process = Process.read(popen.pid)
             if process is None:
-                raise UncertainError(f"process {popen.pid} was started and cannot be looked at: is /proc mounted?")
+                raise FileNotFoundError(0, "nothing is known of it: is /proc mounted, and are files left to open?")
             self._handle = os.pidfd_open(popen.pid)
-        except BaseException:
+        except OSError as e:
             popen.kill()
             popen.wait()
-            raise
+            raise UncertainError(f"process {popen.pid} was started and had to be killed at once: {e.strerror}") from e
         self.identity = process.identity
         self.kin = Kin(self.identity, mark)
         self._loop.add_reader(self._handle, self._on_exit)

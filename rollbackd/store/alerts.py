@@ -64,7 +64,7 @@ class Alerts:
     async def ignored(self, *, limit: int = 50) -> tuple[IgnoredAlert, ...]:
         """Newest first."""
         columns = (ignored_alerts.c.received_at, ignored_alerts.c.why, ignored_alerts.c.labels)
-        query = select(*columns).order_by(ignored_alerts.c.number.desc()).limit(limit)
+        query = select(*columns).order_by(ignored_alerts.c.arrival.desc()).limit(limit)
         return await self._database.all(query, as_record(IgnoredAlert))
 
 

@@ -30,6 +30,8 @@ class Audit:
 
     async def newest(self, *, limit: int = 50) -> tuple[AuditEntry, ...]:
         query = (
-            select(audit.c.at, audit.c.person, audit.c.action, audit.c.subject, audit.c.reason).order_by(audit.c.number.desc()).limit(limit)
+            select(audit.c.at, audit.c.person, audit.c.action, audit.c.subject, audit.c.reason)
+            .order_by(audit.c.arrival.desc())
+            .limit(limit)
         )
         return await self._database.all(query, as_record(AuditEntry))

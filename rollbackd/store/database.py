@@ -182,8 +182,8 @@ def _in_transaction(connection: Connection, queries: Sequence[Query[Any]]) -> li
 
 def _keep_newest(connection: Connection, ignored: Sequence[dict[str, Any]]) -> None:
     connection.execute(insert(ignored_alerts), ignored[-KEPT_IGNORED:])
-    newest = select(func.max(ignored_alerts.c.number)).scalar_subquery()
-    connection.execute(delete(ignored_alerts).where(ignored_alerts.c.number <= newest - KEPT_IGNORED))
+    newest = select(func.max(ignored_alerts.c.arrival)).scalar_subquery()
+    connection.execute(delete(ignored_alerts).where(ignored_alerts.c.arrival <= newest - KEPT_IGNORED))
 
 
 def _take(new: set[Any], rows: Sequence[AlertRow]) -> int:

@@ -140,12 +140,12 @@ class Incidents:
 
     async def decision_of(self, incident_id: str) -> Decision | None:
         """The latest."""
-        query = select(decisions.c.record).where(decisions.c.incident_id == incident_id).order_by(decisions.c.number.desc()).limit(1)
+        query = select(decisions.c.record).where(decisions.c.incident_id == incident_id).order_by(decisions.c.arrival.desc()).limit(1)
         return next(iter(await self._database.all(query, record_of)), None)
 
     async def decisions_of(self, incident_id: str) -> tuple[Decision, ...]:
         """Oldest first."""
-        query = select(decisions.c.record).where(decisions.c.incident_id == incident_id).order_by(decisions.c.number)
+        query = select(decisions.c.record).where(decisions.c.incident_id == incident_id).order_by(decisions.c.arrival)
         return await self._database.all(query, record_of)
 
     async def history(self, service: str, now: datetime, *, except_incident: str | None = None) -> History:

@@ -17,5 +17,5 @@ class Looks:
 
     async def of_incident(self, incident_id: str) -> tuple[Look, ...]:
         """Oldest first."""
-        query = select(looks.c.record).where(looks.c.incident_id == incident_id).order_by(looks.c.number)
+        query = select(looks.c.record).where(looks.c.incident_id == incident_id).order_by(looks.c.arrival)
         return await self._database.all(query, record_of)

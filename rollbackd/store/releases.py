@@ -67,7 +67,7 @@ class Releases:
 
 
 def _newest_first() -> Select[Any]:
-    return select(releases.c.record).order_by(releases.c.started_at.desc(), releases.c.number.desc())
+    return select(releases.c.record).order_by(releases.c.started_at.desc(), releases.c.arrival.desc())
 
 
 def _of_version(service: str, version: str) -> Select[Any]:

@@ -53,6 +53,7 @@ incidents: Final = Table(
     Column("closed_at", Instant),
     Column("told_at", Instant),
     Column("acknowledged_by", Text),
+    Column("snapshot", String(64), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("record", Document(Incident), nullable=False),
 )
@@ -91,7 +92,7 @@ Index("alerts_of_incident", alerts.c.incident_id, sqlite_where=_belongs, postgre
 ignored_alerts: Final = Table(
     "ignored_alerts",
     metadata,
-    Column("number", ArrivalNumber, primary_key=True),
+    Column("arrival", ArrivalNumber, primary_key=True),
     Column("received_at", Instant, nullable=False),
     Column("why", Text, nullable=False),
     Column("labels", Document(dict[str, str]), nullable=False),
@@ -100,7 +101,7 @@ ignored_alerts: Final = Table(
 decisions: Final = Table(
     "decisions",
     metadata,
-    Column("number", ArrivalNumber, primary_key=True),
+    Column("arrival", ArrivalNumber, primary_key=True),
     _incident_column(),
     Column("record", Document(Decision), nullable=False),
 )
@@ -118,7 +119,7 @@ attempts: Final = Table(
 looks: Final = Table(
     "looks",
     metadata,
-    Column("number", ArrivalNumber, primary_key=True),
+    Column("arrival", ArrivalNumber, primary_key=True),
     _incident_column(),
     Column("record", Document(Look), nullable=False),
 )
@@ -138,7 +139,7 @@ timeline: Final = Table(
 releases: Final = Table(
     "releases",
     metadata,
-    Column("number", ArrivalNumber, primary_key=True),
+    Column("arrival", ArrivalNumber, primary_key=True),
     Column("service", Text, nullable=False),
     Column("version", Text, nullable=False),
     Column("started_at", Instant, nullable=False),
@@ -159,7 +160,7 @@ pauses: Final = Table(
 audit: Final = Table(
     "audit",
     metadata,
-    Column("number", ArrivalNumber, primary_key=True),
+    Column("arrival", ArrivalNumber, primary_key=True),
     Column("at", Instant, nullable=False),
     Column("person", Text, nullable=False),
     Column("action", Text, nullable=False),

@@ -1,6 +1,7 @@
 """How a command ended, whatever it did."""
 
 import asyncio
+import errno
 import os
 import resource
 import signal
@@ -21,6 +22,7 @@ from rollbackd.action.kin import Kin, Process
 from rollbackd.action.output import KEEP
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.process import OnStart, Processes
+from rollbackd.errors import UncertainError
 from rollbackd.model.attempt import ProcessIdentity
 from rollbackd.model.process import Completed
 from tests.fakes.processes import eventually
@@ -248,6 +250,15 @@ async def test_when_its_start_cannot_be_written_down_it_is_killed(processes: Pro
     with pytest.raises(RuntimeError, match="journal is gone"):
         await sh(processes, "sleep 1000", on_start=on_start)
     assert gone(identities[0].pid)
+
+
+async def test_one_that_cannot_be_watched_is_killed_at_once(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("os.pidfd_open", full)
+    with pytest.raises(UncertainError, match="killed at once: Too many open files"):
+        await sh(processes, "sleep 1000")
 
 
 # What it prints

@@ -60,6 +60,8 @@ async def test_a_child_goes_when_its_parent_is_killed_outright(tmp_path: Path) -
         "async def main():\n"
         "    async with running(['sleep', '1000'], log=Path(sys.argv[1])) as child:\n"
         "        print(child.pid, flush=True)\n"
+        "        while Path(f'/proc/{child.pid}/comm').read_text() != 'sleep\\n':\n"  # until then setpriv has not asked the kernel yet
+        "            await asyncio.sleep(0.01)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "asyncio.run(main())\n"
     )

@@ -12,21 +12,21 @@ NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     op.create_table(
         "audit",
-        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("arrival", NUMBER, nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.Column("person", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("number"),
+        sa.PrimaryKeyConstraint("arrival"),
     )
     op.create_table(
         "ignored_alerts",
-        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("arrival", NUMBER, nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("labels", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("number"),
+        sa.PrimaryKeyConstraint("arrival"),
     )
     op.create_table(
         "incidents",
@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
         sa.Column("told_at", sa.BigInteger(), nullable=True),
         sa.Column("acknowledged_by", sa.Text(), nullable=True),
+        sa.Column("snapshot", sa.String(length=64), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("record", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -72,12 +73,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "releases",
-        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("arrival", NUMBER, nullable=False),
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("record", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("number"),
+        sa.PrimaryKeyConstraint("arrival"),
         sa.UniqueConstraint("service", "started_at", "version", name="one_release"),
     )
     op.create_table(
@@ -133,20 +134,20 @@ def upgrade() -> None:
     op.create_index("ix_attempts_incident_id", "attempts", ["incident_id"], unique=False)
     op.create_table(
         "decisions",
-        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("arrival", NUMBER, nullable=False),
         sa.Column("incident_id", sa.String(length=64), nullable=False),
         sa.Column("record", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("number"),
+        sa.PrimaryKeyConstraint("arrival"),
     )
     op.create_index("ix_decisions_incident_id", "decisions", ["incident_id"], unique=False)
     op.create_table(
         "looks",
-        sa.Column("number", NUMBER, nullable=False),
+        sa.Column("arrival", NUMBER, nullable=False),
         sa.Column("incident_id", sa.String(length=64), nullable=False),
         sa.Column("record", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("number"),
+        sa.PrimaryKeyConstraint("arrival"),
     )
     op.create_index("ix_looks_incident_id", "looks", ["incident_id"], unique=False)
     op.create_table(

@@ -1,0 +1,124 @@
+"""Backup, check and retention."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from rollbackd.errors import NotFoundError
+from rollbackd.model.incident import Event, Outcome
+from rollbackd.store import maintenance, retention
+from rollbackd.store.store import Store
+from rollbackd.store.timeline import NewEntry
+from tests.contract import samples
+from tests.contract.conftest import NOW
+from tests.unit.store.conftest import StateDirectory
+
+
+async def test_a_backup_is_a_store_like_the_one_it_was_made_of(state: StateDirectory) -> None:
+    target = StateDirectory(state.path.parent / "restored")
+    target.path.mkdir()
+    async with state.open() as store:
+        await store.alerts.append([samples.alert()])
+        await store.backup(target.file)
+        await store.alerts.append([samples.alert(fingerprint="later")])
+    async with target.open() as restored:
+        assert [stored.event for stored in await restored.alerts.unhandled()] == [samples.alert()]
+        assert await restored.check() == ()
+
+
+async def test_a_backup_replaces_an_older_one_only_when_it_is_whole(state: StateDirectory, tmp_path: Path) -> None:
+    target = tmp_path / "backup.db"
+    target.write_text("older")
+    with pytest.raises(NotFoundError):
+        await maintenance.backup(state.file, target)
+    assert target.read_text() == "older"
+    async with state.open():
+        pass
+    (tmp_path / "backup.db.unfinished").write_text("from a crash")
+    await maintenance.backup(state.file, target)
+    assert await maintenance.check(target) == ()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["backup.db", "state"]
+
+
+async def test_a_check_names_what_is_wrong(state: StateDirectory) -> None:
+    async with state.open() as store:
+        assert await store.check() == ()
+    state.sql("INSERT INTO looks (incident_id, record) VALUES ('nothing', '{}')")
+    assert await maintenance.check(state.file) == ("row 1 of looks refers to a missing row of incidents",)
+
+
+async def test_a_check_needs_a_store(state: StateDirectory) -> None:
+    with pytest.raises(NotFoundError, match=r"store\.url"):
+        await maintenance.check(state.file)
+
+
+class TestRetention:
+    OLD = NOW - timedelta(days=100)
+    BEFORE = NOW - timedelta(days=90)
+
+    async def closed(self, store: Store, identifier: str, **changes: object) -> None:
+        incident = samples.incident(identifier, **changes)
+        assert await store.incidents.open(incident, None, [NewEntry("alert", "x")])
+        await store.looks.append(identifier, samples.look())
+        await store.attempts.intend(samples.attempt(f"attempt of {identifier}", incident_id=identifier))
+        closed_at = incident.opened_at + timedelta(hours=1)
+        closed = incident.after(Event.CLOSE, outcome=Outcome.RECOVERED, closed_at=closed_at)
+        await store.incidents.save(incident, closed, decision=samples.decision())
+
+    async def test_what_is_old_goes_with_all_that_belongs_to_it(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(retention, "INCIDENTS_AT_ONCE", 2)
+        async with state.open() as store:
+            for number in range(5):
+                await self.closed(store, f"old-{number}", opened_at=self.OLD)
+            await self.closed(store, "young")
+            await store.incidents.open(samples.incident("open", opened_at=self.OLD), None, [])
+            await store.audit.append(self.OLD, "oncall", "pause", "api", "")
+            assert await store.purge(self.BEFORE) == 5
+            assert [incident.id for incident in (await store.incidents.page()).items] == ["young", "open"]
+            assert len(await store.audit.newest()) == 1
+        for table in ("decisions", "looks", "attempts", "timeline"):
+            assert state.sql(f"SELECT DISTINCT incident_id FROM {table}") == [("young",)], table
+
+    async def test_numbers_of_entries_are_not_given_twice(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            await self.closed(store, "old", opened_at=self.OLD)
+            newest = store.timeline.latest()
+            await store.purge(self.BEFORE)
+        async with state.open() as store:
+            await store.incidents.open(samples.incident(), None, [NewEntry("alert", "x")])
+            assert store.timeline.latest() > newest
+
+    async def test_handled_alerts_go_and_unhandled_ones_stay(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(retention, "ALERTS_AT_ONCE", 3)
+        async with state.open() as store:
+            await self.closed(store, "young")
+            old = [samples.alert(fingerprint=f"old-{number}", received_at=self.OLD) for number in range(10)]
+            young = [samples.alert(fingerprint=f"young-{number}") for number in range(5)]
+            await store.alerts.append([*old, *young])
+            stored = await store.alerts.unhandled()
+            for one in stored:
+                if one.event.fingerprint not in {"old-0", "old-7"}:
+                    await store.alerts.handled(one.id, "young" if one.event.fingerprint == "old-3" else None)
+            assert await store.purge(self.BEFORE) == 7
+        kept = {row[0] for row in state.sql("SELECT fingerprint FROM alerts")}
+        assert kept == {"old-0", "old-3", "old-7", *(alert.fingerprint for alert in young)}
+
+    async def test_a_snapshot_stays_while_it_is_used(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            used, unused, fresh = [await store.snapshots.put(content) for content in (b"used", b"unused", b"fresh")]
+            await self.closed(store, "young", snapshot=used)
+            await store._database.write(
+                lambda connection: connection.exec_driver_sql(
+                    "UPDATE snapshots SET used_at = 0 WHERE content IN (x'75736564', x'756e75736564')"
+                )
+            )
+            await store.purge(self.BEFORE)
+            assert await store.snapshots.get(used) == b"used"
+            assert await store.snapshots.get(fresh) == b"fresh"
+            with pytest.raises(NotFoundError):
+                await store.snapshots.get(unused)
+
+    async def test_nothing_to_do(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            assert await store.purge(self.BEFORE) == 0

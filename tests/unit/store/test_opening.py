@@ -1,0 +1,256 @@
+"""What is opened, what is refused, and that nothing is left behind."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from rollbackd.clock import SystemClock
+from rollbackd.errors import MisconfiguredError, RefusedError, TemporaryError
+from rollbackd.store import migrations, schema, sqlite
+from rollbackd.store.sqlite import UnusableStoreError, path_of
+from rollbackd.store.store import Store
+from tests.contract import samples
+from tests.unit.store.conftest import StateDirectory
+
+
+def test_urls() -> None:
+    assert path_of("sqlite:////var/lib/rollbackd/rollbackd.db") == Path("/var/lib/rollbackd/rollbackd.db")
+    assert path_of("sqlite:///state/rollbackd.db") == Path.cwd() / "state/rollbackd.db"
+
+
+@pytest.mark.parametrize("url", ["", "rollbackd.db", "sqlite://", "sqlite:///:memory:", "sqlite:///a.db?mode=ro", "mysql://localhost/x"])
+def test_other_urls_are_config_errors(url: str) -> None:
+    with pytest.raises(MisconfiguredError, match=r"store\.url: .*sqlite:////"):
+        path_of(url)
+
+
+async def test_a_new_store_is_private(state: StateDirectory) -> None:
+    async with state.open() as store:
+        await store.alerts.append([samples.alert()])
+        assert stat.S_IMODE(state.path.stat().st_mode) == 0o700
+        assert {stat.S_IMODE(file.stat().st_mode) for file in state.path.iterdir()} == {0o600}
+
+
+async def test_settings_are_read_back(state: StateDirectory) -> None:
+    async with sqlite.opened(f"sqlite:///{state.file}") as file:
+        async with file.readers.connect() as reader:
+            assert (await reader.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
+        for setting, expected in (("synchronous", 2), ("foreign_keys", 1)):
+            assert (await file.writing.exec_driver_sql(f"PRAGMA {setting}")).scalar() == expected
+
+
+async def test_a_setting_that_does_not_hold_is_refused(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_SETTINGS", (("journal_mode", "WAL", "something else"),))
+    with pytest.raises(MisconfiguredError, match="keeps journal_mode at wal"):
+        async with state.open():
+            pass
+
+
+async def test_readers_cannot_write(state: StateDirectory) -> None:
+    async with sqlite.opened(f"sqlite:///{state.file}") as file, file.readers.connect() as reader:
+        with pytest.raises(Exception, match="readonly"):
+            await reader.exec_driver_sql("DELETE FROM audit")
+
+
+async def test_nothing_is_left_behind(state: StateDirectory) -> None:
+    before = (set(threading.enumerate()), set(os.listdir("/proc/self/fd")), asyncio.all_tasks())
+    async with state.open() as store:
+        await store.alerts.append([samples.alert()])
+        await asyncio.gather(*(store.alerts.unhandled() for _ in range(10)))
+        assert await store.check() == ()
+    assert (set(threading.enumerate()), set(os.listdir("/proc/self/fd")), asyncio.all_tasks()) == before
+    assert {file.name for file in state.path.iterdir()} == {"rollbackd.db", "lock"}, "the writer closed last and checkpointed"
+
+
+async def test_the_blocks_own_error_comes_out_as_it_is(state: StateDirectory) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with state.open():
+            raise ZeroDivisionError
+
+
+async def test_what_was_accepted_is_written_before_it_closes(state: StateDirectory) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        async with state.open() as store:
+            writing = [tasks.create_task(store.alerts.append([samples.alert(fingerprint=str(number))])) for number in range(5)]
+            await asyncio.sleep(0)
+        assert [task.result().stored for task in writing] == [1] * 5
+    with pytest.raises(TemporaryError, match="closed"):
+        await store.alerts.append([samples.alert()])
+
+
+class TestLock:
+    async def test_a_second_one_is_told_who_holds_it(self, state: StateDirectory) -> None:
+        async with state.open():
+            program = (
+                "import asyncio, sys\n"
+                "from rollbackd.clock import SystemClock\n"
+                "from rollbackd.store.store import Store\n"
+                "async def main():\n"
+                "    async with Store.opened(sys.argv[1], clock=SystemClock()): pass\n"
+                "asyncio.run(main())\n"
+            )
+            second = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, f"sqlite:///{state.file}", stderr=subprocess.PIPE, cwd=Path(__file__).parents[3]
+            )
+            _, errors = await second.communicate()
+            assert second.returncode == 1
+            assert f"is in use by rollbackd with pid {os.getpid()}".encode() in errors
+
+    async def test_it_is_let_go(self, state: StateDirectory) -> None:
+        for _ in range(2):
+            async with state.open():
+                pass
+
+    async def test_also_after_a_failure(self, state: StateDirectory) -> None:
+        state.path.mkdir()
+        state.file.write_bytes(b"not a database, and long enough to be read as a header of one" * 100)
+        for _ in range(2):
+            with pytest.raises(UnusableStoreError):
+                async with state.open():
+                    pass
+
+    async def test_two_stores_in_one_directory_are_refused(self, state: StateDirectory) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(state.open())
+            with pytest.raises(RefusedError) as caught:
+                await stack.enter_async_context(Store.opened(f"sqlite:///{state.path}/other.db", clock=SystemClock()))
+            assert caught.value.reason == "store_in_use"
+
+
+class TestRefused:
+    async def refused(self, state: StateDirectory) -> str:
+        content = state.file.read_bytes()
+        with pytest.raises((MisconfiguredError, UnusableStoreError)) as caught:
+            async with state.open():
+                pass
+        assert state.file.read_bytes() == content, "nothing is written to what is refused"
+        message = str(caught.value)
+        assert "\n" not in message
+        return message
+
+    async def test_no_database(self, state: StateDirectory) -> None:
+        state.path.mkdir()
+        state.file.write_bytes(b"#!/bin/sh\n" * 500)
+        assert "is not an SQLite database" in await self.refused(state)
+
+    async def test_another_programs_database(self, state: StateDirectory) -> None:
+        state.path.mkdir()
+        state.sql("CREATE TABLE alembic_version (version_num TEXT)", "INSERT INTO alembic_version VALUES ('0001')")
+        assert "another program" in await self.refused(state)
+
+    async def test_a_newer_schema(self, state: StateDirectory) -> None:
+        async with state.open():
+            pass
+        state.sql("UPDATE alembic_version SET version_num = '9999'")
+        assert "has schema 9999" in await self.refused(state)
+
+    async def test_a_damaged_file(self, state: StateDirectory) -> None:
+        async with state.open():
+            pass
+        content = bytearray(state.file.read_bytes())
+        content[100:200] = b"\xff" * 100
+        state.file.write_bytes(content)
+        assert "is damaged" in await self.refused(state)
+
+    async def test_a_truncated_file(self, state: StateDirectory) -> None:
+        async with state.open():
+            pass
+        state.file.write_bytes(state.file.read_bytes()[:5000])
+        assert "is damaged" in await self.refused(state)
+
+    async def test_a_directory_in_its_place(self, state: StateDirectory) -> None:
+        state.file.mkdir(parents=True)
+        with pytest.raises(MisconfiguredError, match="cannot open"):
+            async with state.open():
+                pass
+
+    async def test_a_library_that_is_too_old(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+        with pytest.raises(MisconfiguredError, match="too old"):
+            async with state.open():
+                pass
+
+
+class TestMigrations:
+    async def test_they_lead_to_the_schema_of_the_tables(self, state: StateDirectory) -> None:
+        from sqlalchemy import create_engine
+
+        from rollbackd.store.tables import metadata
+
+        async with state.open():
+            pass
+        migrated = {
+            row
+            for row in state.sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+            if not str(row[0]).startswith("audit_refuses")
+        }
+        declared_file = state.path / "declared.db"
+        engine = create_engine(f"sqlite:///{declared_file}")
+        metadata.create_all(engine)
+        engine.dispose()
+        declared = StateDirectory(state.path)
+        declared.file = declared_file
+        expected = set(declared.sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        assert {row for row in migrated if row[0] != "alembic_version"} == expected
+
+    def test_every_revision_is_named_in_order(self) -> None:
+        from alembic.config import Config
+        from alembic.script import ScriptDirectory
+
+        config = Config()
+        config.set_main_option("script_location", "rollbackd.store:migrations")
+        found = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+        assert tuple(reversed(found)) == migrations.REVISIONS
+
+    async def test_an_older_store_is_backed_up_first(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with state.open() as store:
+            await store.alerts.append([samples.alert()])
+        monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
+        monkeypatch.setattr(schema, "HEAD", "0002")
+        upgrade = "UPDATE alembic_version SET version_num = '0002'"
+        monkeypatch.setattr(schema, "upgrade", lambda connection: connection.exec_driver_sql(upgrade))
+        async with state.open() as store:
+            assert len(await store.alerts.unhandled()) == 1
+        backup = StateDirectory(state.path)
+        backup.file = state.path / "rollbackd.db.before-0002"
+        assert backup.sql("SELECT version_num FROM alembic_version") == [("0001",)]
+        assert backup.sql("SELECT count(*) FROM alerts") == [(1,)]
+
+    async def test_a_migration_that_fails_leaves_the_old_schema(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        async with state.open():
+            pass
+
+        def upgrade(connection: Connection) -> None:
+            connection.exec_driver_sql("DROP TABLE looks")
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
+        monkeypatch.setattr(schema, "HEAD", "0002")
+        monkeypatch.setattr(schema, "upgrade", upgrade)
+        with pytest.raises(ZeroDivisionError):
+            async with state.open():
+                pass
+        assert state.sql("SELECT version_num FROM alembic_version") == [("0001",)]
+        assert state.sql("SELECT count(*) FROM looks") == [(0,)]
+
+    def test_alembic_is_not_imported_without_need(self, state: StateDirectory) -> None:
+        program = (
+            "import asyncio, sys\n"
+            "from rollbackd.clock import SystemClock\n"
+            "from rollbackd.store.store import Store\n"
+            "async def main():\n"
+            "    async with Store.opened(sys.argv[1], clock=SystemClock()): print('alembic' in sys.modules)\n"
+            "asyncio.run(main())\n"
+        )
+        run = [sys.executable, "-c", program, f"sqlite:///{state.file}"]
+        printed = [subprocess.run(run, check=True, capture_output=True, cwd=Path(__file__).parents[3]).stdout for _ in range(2)]
+        assert printed == [b"True\n", b"False\n"]

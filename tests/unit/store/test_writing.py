@@ -1,0 +1,252 @@
+"""The one writer: who fails fails alone, a full disk passes, a broken one stops everything."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Connection, insert
+
+from rollbackd.clock import SystemClock
+from rollbackd.errors import PermanentError, TemporaryError, UncertainError
+from rollbackd.failpoints import ENVIRONMENT_VARIABLE, FAILPOINTS, FailpointError
+from rollbackd.store import sqlite
+from rollbackd.store.database import Database, Query
+from rollbackd.store.sqlite import Sqlite, UnusableStoreError
+from rollbackd.store.store import Store
+from rollbackd.store.tables import audit
+from rollbackd.store.timeline import NewEntry
+from tests.contract import samples
+from tests.contract.conftest import NOW
+from tests.unit.store.conftest import StateDirectory
+
+
+def limit_pages(pages: int) -> Query[object]:
+    """What a full disk does to the writer: the file may not grow. It holds for the connection."""
+    return lambda connection: connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}").scalar()
+
+
+class TestFullDisk:
+    async def test_no_alert_is_acknowledged_and_it_goes_on_when_there_is_space(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            await store._database.write(limit_pages(1))
+            big = samples.alert(annotations={"summary": "x" * 200_000})
+            with pytest.raises(TemporaryError, match="full") as caught:
+                await store.alerts.append([big])
+            assert caught.value.retry_after == timedelta(seconds=5)
+            assert await store.alerts.unhandled() == ()
+            await store._database.write(limit_pages(1_000_000))
+            assert (await store.alerts.append([big])).stored == 1
+
+    async def test_other_writes_fail_whole_and_recover(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            await store._database.write(limit_pages(1))
+            with pytest.raises(TemporaryError, match="full"):
+                await store.incidents.open(samples.incident(), None, [NewEntry("alert", "x" * 200_000)])
+            assert await store.incidents.open_ones() == ()
+            await store._database.write(limit_pages(1_000_000))
+            assert await store.incidents.open(samples.incident(), None, [])
+            assert await store.check() == ()
+
+    async def test_what_still_fits_is_written_beside_what_does_not(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            await store.incidents.open(samples.incident(), None, [])
+            await store._database.write(limit_pages(1))
+            too_big, small = await asyncio.gather(
+                store.snapshots.put(b"x" * 500_000), store.audit.append(NOW, "oncall", "pause", "api", ""), return_exceptions=True
+            )
+            assert isinstance(too_big, TemporaryError)
+            assert small is None
+            assert len(await store.audit.newest()) == 1
+
+
+async def test_a_locked_file_is_temporary(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with state.open() as store:
+        await store._database.write(lambda connection: connection.exec_driver_sql("PRAGMA busy_timeout = 1").scalar())
+        with closing(sqlite3.connect(state.file, isolation_level=None)) as intruder:
+            intruder.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TemporaryError, match="locked"):
+                await store.audit.append(NOW, "oncall", "pause", "api", "")
+            with pytest.raises(TemporaryError, match="locked"):
+                await store.alerts.append([samples.alert()])
+        await store.audit.append(NOW, "oncall", "pause", "api", "")
+        assert (await store.alerts.append([samples.alert()])).stored == 1
+
+
+class TestBugs:
+    async def test_whoever_brings_one_hears_of_it_and_nobody_else(self, state: StateDirectory) -> None:
+        def broken(connection: Connection) -> None:
+            connection.execute(insert(audit).values(at=NOW, person="nobody", action="", subject="", reason=""))
+            raise ZeroDivisionError
+
+        async with state.open() as store:
+            results = await asyncio.gather(
+                store.audit.append(NOW, "first", "", "", ""),
+                store._database.write(broken),
+                store.audit.append(NOW, "last", "", "", ""),
+                return_exceptions=True,
+            )
+            assert [type(result) for result in results] == [type(None), ZeroDivisionError, type(None)]
+            assert [entry.person for entry in await store.audit.newest()] == ["last", "first"]
+
+    async def test_alone_too(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            with pytest.raises(ZeroDivisionError):
+                await store._database.write(lambda _: 1 / 0)
+            await store.ping()
+
+
+async def test_a_caller_who_goes_leaves_the_others(state: StateDirectory) -> None:
+    async with state.open() as store, asyncio.TaskGroup() as tasks:
+        going = [
+            tasks.create_task(store.alerts.append([samples.alert()])),
+            tasks.create_task(store.audit.append(NOW, "gone", "", "", "")),
+        ]
+        staying = [
+            tasks.create_task(store.alerts.append([samples.alert(fingerprint="x")])),
+            tasks.create_task(store.audit.append(NOW, "here", "", "", "")),
+        ]
+        await asyncio.sleep(0)
+        for task in going:
+            task.cancel()
+        await asyncio.gather(*staying)
+        assert all(task.cancelled() for task in going)
+
+
+class TestBrokenDisk:
+    """SQLite says that the disk did not keep what it was told to: nothing is tried again, the store goes down with its block."""
+
+    @pytest.fixture
+    def broken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+
+        async def append(*_: object) -> list[sqlite.AlertKey]:
+            raise error
+
+        monkeypatch.setattr(Sqlite, "append", append)
+
+    async def test_the_caller_is_told_and_the_block_ends(self, state: StateDirectory, broken: None) -> None:
+        heard: list[BaseException] = []
+        with pytest.raises(UnusableStoreError, match="was not kept by the disk"):
+            async with state.open() as store:
+                try:
+                    await store.alerts.append([samples.alert()])
+                except PermanentError as error:
+                    heard.append(error)
+                await asyncio.Event().wait()
+        assert [type(error) for error in heard] == [UnusableStoreError]
+
+    async def test_who_waits_behind_is_told_that_it_is_uncertain(self, state: StateDirectory, broken: None) -> None:
+        heard: list[object] = []
+        with pytest.raises(UnusableStoreError):
+            async with state.open() as store:
+                heard += await asyncio.gather(
+                    store.alerts.append([samples.alert()]), store.audit.append(NOW, "oncall", "", "", ""), return_exceptions=True
+                )
+                await asyncio.Event().wait()
+        assert [type(error) for error in heard] == [UnusableStoreError, UncertainError]
+
+
+async def test_the_audit_refuses_to_be_changed(state: StateDirectory) -> None:
+    async with state.open() as store:
+        await store.audit.append(NOW, "oncall", "pause", "api", "")
+        for change in ("UPDATE audit SET person = 'someone else'", "DELETE FROM audit"):
+            with pytest.raises(PermanentError, match="append-only"):
+                await store._database.write(lambda connection, change=change: connection.exec_driver_sql(change))
+        assert [entry.person for entry in await store.audit.newest()] == ["oncall"]
+
+
+class TestDamagedPause:
+    async def test_a_row_that_cannot_be_read_means_paused_until_a_person_resumes(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            await store.pauses.set("web", NOW + timedelta(hours=1), "fine", "oncall", NOW)
+            for damage in ("'soon'", "NULL", "9e99", "x'00ff'"):
+                await store._database.write(
+                    lambda connection, damage=damage: connection.exec_driver_sql(
+                        f"INSERT OR REPLACE INTO pauses (scope, until, reason, by, at) SELECT 'api', CASE WHEN {damage} IS NULL THEN '' ELSE {damage} END, '', '', 0"
+                    )
+                )
+                facts = await store.pauses.facts("api", NOW)
+                assert facts.paused, damage
+                assert "cannot be read" in facts.why
+                assert (await store.pauses.facts("web", NOW)).why == "fine (oncall)"
+            assert await store.pauses.clear("api")
+            assert not (await store.pauses.facts("api", NOW)).paused
+
+    async def test_a_table_that_cannot_be_read_means_paused(self, state: StateDirectory) -> None:
+        async with state.open() as store:
+            await store._database.write(lambda connection: connection.exec_driver_sql("DROP TABLE pauses"))
+            facts = await store.pauses.facts("api", NOW)
+            assert (facts.paused, facts.scope) == (True, "global")
+            assert "cannot be read" in facts.why
+
+
+async def test_commits_are_measured(state: StateDirectory) -> None:
+    seconds: list[float] = []
+    async with Store.opened(f"sqlite:///{state.file}", clock=SystemClock(), observe_commit=seconds.append) as store:
+        await store.alerts.append([samples.alert()])
+        await store.ping()
+    assert len(seconds) == 2
+    assert all(second > 0 for second in seconds)
+
+
+class TestFailpoints:
+    """Each is passed on its side of the commit: what was written before it is there, what comes after it is not."""
+
+    WRITES = {  # noqa: RUF012
+        "intake.before_commit": False,
+        "intake.after_commit": True,
+        "incident.after_open": True,
+        "decision.after_record": True,
+        "attempt.before_intent": False,
+        "attempt.after_intent": True,
+        "attempt.after_start": True,
+        "attempt.after_outcome": True,
+    }
+
+    def test_they_are_registered(self) -> None:
+        assert set(self.WRITES) <= FAILPOINTS
+
+    @pytest.mark.parametrize(("name", "written"), WRITES.items())
+    async def test_the_write_is_durable_or_not_begun(
+        self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch, name: str, written: bool
+    ) -> None:
+        async with state.open() as store:
+            monkeypatch.setenv(ENVIRONMENT_VARIABLE, f"{name}:raise")
+            with pytest.raises(FailpointError, match=name):
+                await everything(store)
+            monkeypatch.delenv(ENVIRONMENT_VARIABLE)
+        rows = {
+            "intake": "SELECT count(*) FROM alerts",
+            "incident": "SELECT count(*) FROM incidents",
+            "decision": "SELECT count(*) FROM decisions",
+            "attempt": "SELECT count(*) FROM attempts",
+        }
+        assert state.sql(rows[name.partition(".")[0]]) == [(int(written),)]
+
+
+async def everything(store: Store) -> None:
+    """One write of each kind, in the order of an incident."""
+    from dataclasses import replace
+
+    from rollbackd.model.attempt import AttemptStatus
+
+    await store.alerts.append([samples.alert()])
+    incident = samples.incident()
+    await store.incidents.open(incident, None, [])
+    await store.incidents.save(incident, incident, decision=samples.decision())
+    attempt = samples.attempt()
+    await store.attempts.intend(attempt)
+    await store.attempts.started(replace(attempt, status=AttemptStatus.STARTED))
+    await store.attempts.ended(replace(attempt, status=AttemptStatus.SUCCEEDED))
+
+
+async def test_nothing_is_written_unless_it_runs(state: StateDirectory) -> None:
+    async with sqlite.opened(f"sqlite:///{state.file}") as file:
+        database = Database(file, SystemClock(), lambda _: None)
+        database.close()
+        with pytest.raises(TemporaryError):
+            await database.append([], [])
+        await database.run()
