@@ -10,12 +10,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from benchmarks import bench_action
+from benchmarks import bench_action, bench_idle, bench_prometheus, bench_services
 from benchmarks.result import HEADINGS, Result
 from rollbackd.clock import SystemClock, rfc3339
 
 BENCHMARKS: Final[Mapping[str, Callable[[], Awaitable[Sequence[Result]]]]] = MappingProxyType({
     "action": bench_action.run,
+    "prometheus": bench_prometheus.run,
+    "services": bench_services.run,
+    "idle": bench_idle.run,
 })  # fmt: skip
 
 RESULTS: Final = Path(__file__).with_name("results")

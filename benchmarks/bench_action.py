@@ -114,9 +114,7 @@ def _results(taken: Sequence[float], parts: Parts, alone: Alone) -> list[Result]
     what = "webhook sent → first step's process runs, p50"
     made = f"sum of {len(queries)} queries, {parts.commits} commits, {parts.probes} probes, 1 spawn"
     return [
-        Result(
-            what=what, unit="ms", ours=statistics.median(warm), peer=made, theirs=the_sum, goal=ratio_at_most(1.5), detail=detail
-        ),
+        Result(what=what, unit="ms", ours=statistics.median(warm), peer=made, theirs=the_sum, goal=ratio_at_most(1.5), detail=detail),
         Result(what="the same, the first of a daemon's life", unit="ms", ours=first, peer="the later ones", theirs=statistics.median(warm)),
     ]
 

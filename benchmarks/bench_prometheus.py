@@ -1,21 +1,16 @@
-"""What a query through our client costs, beside the same query by bare aiohttp, on one real Prometheus.
-
-Prints one JSON object a line: {name, ours_ms, raw_ms, ratio}; the loop's longest stall during the fifty at once is a line of its own.
-Interleaved, the median of the rounds.
-"""
+"""What a query through our client costs, beside the same query by bare aiohttp, on one real Prometheus. They take turns."""
 
 import asyncio
-import json
 import statistics
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from pathlib import Path
 
 import aiohttp
 import orjson
 
+from benchmarks.daemon import scratch
+from benchmarks.result import Goal, Result, at_most, ratio_at_most
 from rollbackd.clock import SystemClock, rfc3339
 from rollbackd.prometheus import measure
 from rollbackd.prometheus.client import PrometheusClient
@@ -33,18 +28,19 @@ LOOKBACK = timedelta(minutes=10)
 POLICY, INDICATOR = service("api"), error_rate()
 EXPR = measure.range_queries(POLICY, INDICATOR)[Part.TOTAL]
 
+Ask = Callable[[], Awaitable[None]]
 
-async def main() -> None:
+
+async def run() -> list[Result]:
     now = SystemClock().now()
     backfill = Backfill()
     for code in ("200", "500"):
         backfill.counter(
             "http_requests_total", {"service": "api", "code": code}, start=now - timedelta(hours=1), end=now, every=STEP, rate=lambda _: 7.0
         )
-    with tempfile.TemporaryDirectory() as directory:
-        async with real_prometheus(Path(directory), backfill=backfill) as server, aiohttp.ClientSession() as session:
+    with scratch() as directory:
+        async with real_prometheus(directory, backfill=backfill) as server, aiohttp.ClientSession() as session:
             client = PrometheusClient(PrometheusServer(name="main", url=server.url, timeout=timedelta(seconds=30)), SystemClock())
-
             measurer = Measurer({"main": client})
             questions = [*measure.range_queries(POLICY, INDICATOR).values(), *measure.pool_queries(POLICY, INDICATOR, LOOKBACK).values()]
 
@@ -64,17 +60,27 @@ async def main() -> None:
 
             await ours()
             await raw()
-            await compare("one query", ours, raw, in_a_row(SINGLE))
-            await compare("fifty at once", ours, raw, at_once(AT_ONCE))
-            await compare(f"the evidence of one indicator, {len(questions)} queries", our_evidence, raw_evidence, in_a_row(SINGLE))
-            await stalls(ours, raw)
+            results = [
+                await _compared("a Prometheus query", ours, raw, _median_of(SINGLE), ratio_at_most(2)),
+                await _compared("fifty queries at once", ours, raw, _all_of(AT_ONCE)),
+                await _compared(
+                    f"an indicator's evidence, {len(questions)} queries at once", our_evidence, raw_evidence, _median_of(SINGLE)
+                ),
+                await _compared("longest stall of the loop, fifty queries at once", ours, raw, _longest_stall, at_most(50)),
+            ]
             await client.close()
+    return results
 
 
-Ask = Callable[[], Awaitable[None]]
+async def _compared(what: str, ours: Ask, raw: Ask, run: Callable[[Ask], Awaitable[float]], goal: Goal | None = None) -> Result:
+    rounds = [(await run(ours), await run(raw)) for _ in range(ROUNDS)]
+    ours_ms, raw_ms = (statistics.median(column) * 1000 for column in zip(*rounds, strict=True))
+    return Result(what=what, unit="ms", ours=ours_ms, peer="bare aiohttp", theirs=raw_ms, goal=goal)
 
 
-def in_a_row(times: int) -> Callable[[Ask], Awaitable[float]]:
+def _median_of(times: int) -> Callable[[Ask], Awaitable[float]]:
+    """Seconds of one of so many in a row."""
+
     async def run(ask: Ask) -> float:
         seconds = []
         for _ in range(times):
@@ -86,7 +92,9 @@ def in_a_row(times: int) -> Callable[[Ask], Awaitable[float]]:
     return run
 
 
-def at_once(times: int) -> Callable[[Ask], Awaitable[float]]:
+def _all_of(times: int) -> Callable[[Ask], Awaitable[float]]:
+    """Seconds until so many are answered that were asked together."""
+
     async def run(ask: Ask) -> float:
         begin = time.perf_counter()
         await asyncio.gather(*(ask() for _ in range(times)))
@@ -95,26 +103,12 @@ def at_once(times: int) -> Callable[[Ask], Awaitable[float]]:
     return run
 
 
-async def compare(name: str, ours: Ask, raw: Ask, run: Callable[[Ask], Awaitable[float]]) -> None:
-    rounds = [(await run(ours), await run(raw)) for _ in range(ROUNDS)]
-    ours_ms, raw_ms = (statistics.median(column) * 1000 for column in zip(*rounds, strict=True))
-    print(json.dumps({"name": name, "ours_ms": round(ours_ms, 3), "raw_ms": round(raw_ms, 3), "ratio": round(ours_ms / raw_ms, 2)}))
-
-
-async def stalls(ours: Ask, raw: Ask) -> None:
-    """The longest time for which a loop that is busy with fifty queries did not come round."""
-
-    async def longest(ask: Ask) -> float:
-        gaps = []
-        work = asyncio.gather(*(ask() for _ in range(AT_ONCE)))
-        while not work.done():
-            begin = time.perf_counter()
-            await asyncio.sleep(0)
-            gaps.append(time.perf_counter() - begin)
-        return max(gaps)
-
-    await compare("longest stall of the loop, fifty at once", ours, raw, longest)
-
-
-if __name__ == "__main__":
-    asyncio.run(main())
+async def _longest_stall(ask: Ask) -> float:
+    """Seconds for which the loop did not come round while it was busy with all of them."""
+    gaps = []
+    work = asyncio.gather(*(ask() for _ in range(AT_ONCE)))
+    while not work.done():
+        begin = time.perf_counter()
+        await asyncio.sleep(0)
+        gaps.append(time.perf_counter() - begin)
+    return max(gaps)

@@ -63,6 +63,7 @@ _log: Final = structlog.get_logger("daemon")
 _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
 _LAST_ANSWERS: Final = timedelta(seconds=5)
+_IDLE_CONNECTION: Final = timedelta(seconds=75)  # also the longest that a client may take for its headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +189,8 @@ async def running(
         await conductor.start()
         schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
         schedule.every("purge", _PURGE_EVERY, purge)
+        for client in clients.values():
+            supervisor.spawn("warm up", client.warm_up())
         supervisor.spawn("event loop lag", measure_lag(metrics, clock))
         supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
         url = await stack.enter_async_context(_listening(application, settings))
@@ -226,7 +229,13 @@ async def _serve(settings: Settings) -> int:
 async def _listening(application: web.Application, settings: Settings) -> AsyncIterator[str]:
     """The URL under which the application is served. Raises PermanentError when the port cannot be had."""
     listen = settings.server
-    runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=_LAST_ANSWERS.total_seconds())
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=_LAST_ANSWERS.total_seconds(),
+        keepalive_timeout=_IDLE_CONNECTION.total_seconds(),
+    )
     await runner.setup()
     try:
         try:

@@ -50,6 +50,11 @@ class PrometheusClient:
             lambda transport, deadline: transport.query_range(expr, start=start, end=end, step=step, deadline=deadline)
         )
 
+    async def warm_up(self) -> None:
+        """Load what the first query needs, so that the first alert does not wait for it."""
+        if self._transport is None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._open)
+
     async def close(self) -> None:
         """Takes no more questions, and waits for the threads: each ends by the deadline of its query."""
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)

@@ -26,7 +26,7 @@ from rollbackd.telemetry.redaction import harmless
 LEVEL_VARIABLE: Final = "ROLLBACKD_LOG_LEVEL"
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 
-_CHATTY: Final = ("aiohttp.access", "apscheduler", "asyncio", "sqlalchemy", "urllib3")
+_CHATTY: Final = ("aiohttp.access", "alembic", "apscheduler", "asyncio", "sqlalchemy", "urllib3")
 """Loggers of libraries that tell of every request or job at `info`: heard from `warning` on, unless the level is `debug`."""
 
 _TEXT_OF_SEVERAL_LINES: Final = frozenset({"exception", "stack"})
