@@ -5,16 +5,16 @@ import asyncio
 import json
 import os
 import platform
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from benchmarks import bench_action, bench_idle, bench_prometheus, bench_services
 from benchmarks.result import HEADINGS, Result
 from rollbackd.clock import SystemClock, rfc3339
 
-BENCHMARKS: Final[Mapping[str, Callable[[], Awaitable[Sequence[Result]]]]] = MappingProxyType({
+BENCHMARKS: Final[Mapping[str, Callable[[], Coroutine[Any, Any, Sequence[Result]]]]] = MappingProxyType({
     "action": bench_action.run,
     "prometheus": bench_prometheus.run,
     "services": bench_services.run,

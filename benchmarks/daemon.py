@@ -22,6 +22,7 @@ TOKEN = "benchmark"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _GLANCE_SECONDS = 0.001
+_BYTECODE = ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX")
 
 Config = Mapping[str, Any]
 
@@ -46,11 +47,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Daemon:
-    """`seconds_to_listen` is counted from its exec."""
+    """A daemon that listens at `url`."""
 
     url: str
     usage: Usage
-    seconds_to_listen: float
     http: aiohttp.ClientSession
 
     async def alerts(self, alerts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -92,9 +92,19 @@ class Daemon:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A directory that is gone afterwards, on a disk: `/tmp` may be memory, where nothing is durable and all is fast."""
+    """A directory that is gone afterwards, on a disk: `/tmp` may be memory, where nothing is durable and all is fast.
+
+    What is started meanwhile keeps its bytecode there: only the first start compiles, as after an installation, whatever bytecode
+    this checkout has.
+    """
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="rollbackd-benchmark-") as directory:
-        yield Path(directory)
+        before = {name: os.environ.pop(name) for name in _BYTECODE if name in os.environ}
+        os.environ["PYTHONPYCACHEPREFIX"] = str(Path(directory, "bytecode"))
+        try:
+            yield Path(directory)
+        finally:
+            del os.environ["PYTHONPYCACHEPREFIX"]
+            os.environ.update(before)
 
 
 def write_config(directory: Path, config: Config, *runbooks: Config) -> Path:
@@ -138,9 +148,11 @@ def alert(labels: Mapping[str, str], *, fingerprint: str, starts_at: datetime, s
 async def serving(config: Path, *, environment: Mapping[str, str] | None = None) -> AsyncIterator[Daemon]:
     """The daemon on this config, listening; stopped when left."""
     argv = (sys.executable, "-m", "rollbackd", "serve", "--config", str(config))
-    async with started(argv, log=config.parent / "daemon.log", environment=environment) as (usage, url, seconds):
-        async with aiohttp.ClientSession() as http:
-            yield Daemon(url=url, usage=usage, seconds_to_listen=seconds, http=http)
+    async with (
+        started(argv, log=config.parent / "daemon.log", environment=environment) as (usage, url, _),
+        aiohttp.ClientSession() as http,
+    ):
+        yield Daemon(url=url, usage=usage, http=http)
 
 
 @asynccontextmanager
@@ -155,7 +167,7 @@ async def started(
         async with asyncio.timeout(_START_SECONDS):
             while (url := _listening(log)) is None:
                 if process.returncode is not None:
-                    raise SystemExit(f"{' '.join(argv)} ended at its start:\n{log.read_text()}")
+                    raise SystemExit(f"{' '.join(argv)} ended at its start: {_last_line(log)}")
                 await asyncio.sleep(_GLANCE_SECONDS)
         yield Usage(process.pid), url, time.perf_counter() - began
     finally:
@@ -172,6 +184,10 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+def _last_line(log: Path) -> str:
+    return "".join(log.read_text(encoding="utf-8").splitlines()[-1:])[:1000]
 
 
 def _listening(log: Path) -> str | None:

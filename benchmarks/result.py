@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any
+from enum import Enum, auto
+from typing import Any, Final
+
+HEADINGS: Final = ("what", "ours", "peer or limit", "ratio", "goal", "")
+_TIMES: Final = " \N{MULTIPLICATION SIGN}"
 
 
 class Measure(Enum):
     """What a goal is about."""
 
-    RATIO = "×"
-    VALUE = "value"
+    RATIO = auto()
+    VALUE = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class Result:
         """A row of the table."""
         beside = "" if self.theirs is None else f"{_number(self.theirs)} {self.unit} ({self.peer})"
         verdict = {True: "met", False: "missed", None: ""}[self.met]
-        ratio = "" if self.ratio is None else f"{self.ratio:.2f} ×"
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}{_TIMES}"
         return self.what, f"{_number(self.ours)} {self.unit}", beside, ratio, self._goal(), verdict
 
     def as_json(self) -> dict[str, Any]:
@@ -75,11 +78,8 @@ class Result:
     def _goal(self) -> str:
         if self.goal is None:
             return ""
-        unit = "×" if self.goal.of is Measure.RATIO else self.unit
-        return f"{'≥' if self.goal.least else '≤'} {self.goal.number:g} {unit}"
-
-
-HEADINGS = ("what", "ours", "peer or limit", "ratio", "goal", "")
+        unit = _TIMES if self.goal.of is Measure.RATIO else f" {self.unit}"
+        return f"{'≥' if self.goal.least else '≤'} {self.goal.number:g}{unit}"
 
 
 def ratio_at_most(number: float) -> Goal:

@@ -21,6 +21,7 @@ from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.action.runner import Runner
 from rollbackd.clock import Clock, SystemClock
+from rollbackd.errors import PermanentError
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
@@ -44,7 +45,6 @@ from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
-from rollbackd.errors import PermanentError
 from rollbackd.settings.effective import Settings, TlsSettings
 from rollbackd.settings.load import load
 from rollbackd.settings.secrets import read_secret

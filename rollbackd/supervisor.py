@@ -21,9 +21,7 @@ class Supervisor:
         await self._group.__aenter__()
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
         self.cancel_all()
         await self._group.__aexit__(exc_type, exc, traceback)
 

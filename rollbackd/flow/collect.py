@@ -28,7 +28,10 @@ class Collector:
         self._serving_since = serving_since
 
     async def case(self, incident: Incident, policy: ServicePolicy, now: datetime) -> Case:
-        """Ask everything about `now`, which `decide` is then given. What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out."""
+        """Ask everything about `now`, which `decide` is then given.
+
+        What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out.
+        """
         async with asyncio.TaskGroup() as group:
             evidence = group.create_task(self._evidence(policy, now))
             refreshed = group.create_task(self._sources.refresh(policy))

@@ -181,7 +181,7 @@ class Conductor:
                     trouble = trouble.again()
                     _log.warning("incident_stuck", error=str(e), retry_in=trouble.pause.total_seconds())
                     await self._clock.sleep(trouble.pause)
-                except Exception:
+                except Exception:  # noqa: BLE001 - said, counted, and ended below
                     # A bug in one incident must neither stop the others nor leave this one open for ever (I9).
                     trouble = trouble.again()
                     _log.exception("incident_bug", times=trouble.times)

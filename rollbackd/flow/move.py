@@ -11,7 +11,8 @@ from rollbackd.model.incident import Event, Incident, Outcome
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """`incident` has everything written on it but its phase. Without an event it stays in its phase, and is looked at again
-    after `then_wait`, or sooner when its bell rings."""
+    after `then_wait`, or sooner when its bell rings.
+    """
 
     incident: Incident
     event: Event | None = None

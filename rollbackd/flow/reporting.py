@@ -46,4 +46,4 @@ class Reporting:
         try:
             write_report(self._directory, facts, self._language)
         except OSError as e:
-            _log.error("report_not_written", error=str(e), hint=f"free space, then 'rollbackd report {facts.incident.id}'")  # noqa: TRY400
+            _log.error("report_not_written", error=str(e), hint=f"free space, then 'rollbackd report {facts.incident.id}'")

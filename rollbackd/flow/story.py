@@ -90,7 +90,8 @@ def phase_sentence(incident: Incident) -> str:
     because = incident.detail or incident.reason or ""
     match incident.phase:
         case Phase.PROPOSED:
-            return f"{incident.service}: roll back {incident.suspect} to {incident.target}? ({because}) — approve with 'rollbackd approve {incident.id}'"
+            question = f"{incident.service}: roll back {incident.suspect} to {incident.target}?"
+            return f"{question} ({because}) — approve with 'rollbackd approve {incident.id}'"
         case Phase.ESCALATED:
             return f"{incident.service}: a person is needed ({because}) — see 'rollbackd explain {incident.id}'"
         case Phase.ROLLING_BACK:

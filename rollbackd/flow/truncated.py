@@ -49,7 +49,7 @@ class TruncatedAlerts:
             try:
                 events = await self._firing(client, rules)
             except RollbackdError as e:
-                _log.error("truncated_alerts_not_found", prometheus=name, error=str(e))  # noqa: TRY400 - one line says it
+                _log.error("truncated_alerts_not_found", prometheus=name, error=str(e))
                 continue
             if (await self._store.alerts.append(events)).stored:
                 self._on_stored()

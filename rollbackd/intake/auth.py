@@ -1,8 +1,8 @@
 """Tokens: whose is the one that was sent? Read from their files again when those change, so that a token is replaced without a restart."""
 
-import hmac
 import os
 from collections.abc import Iterable
+from hmac import compare_digest
 from pathlib import Path
 from typing import Final, Self
 
@@ -46,7 +46,7 @@ class Tokens:
         found: Person | None = None
         for file in self._files:
             for known in file.tokens():
-                if hmac.compare_digest(sent, known):
+                if compare_digest(sent, known):
                     found = file.person
         return found
 

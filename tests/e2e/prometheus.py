@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Self
 
 import aiohttp
-import pytest
 from aiohttp import web
+
+from tests.e2e.programs import program
 
 _START_TIMEOUT = timedelta(seconds=30)
 
@@ -72,18 +72,16 @@ async def real_prometheus(
 
     `targets` are `host:port` by job, `alertmanagers` are `host:port`; `options` are more options of the command line.
     """
-    for binary in ("prometheus", "promtool"):
-        if shutil.which(binary) is None:
-            pytest.skip(f"{binary} is not installed")
+    prometheus, promtool = program("prometheus"), program("promtool")
     data, config = directory / "data", directory / "prometheus.yml"
     samples = _write(directory, _config(targets or {}, scrape_interval, rule_files, alertmanagers, external_labels or {}), backfill)
     if samples is not None:
-        await _run("promtool", "tsdb", "create-blocks-from", "openmetrics", str(samples), str(data))
+        await _run(promtool, "tsdb", "create-blocks-from", "openmetrics", str(samples), str(data))
     address = f"127.0.0.1:{_free_port()}"
     log = directory / "prometheus.log"
     with log.open("wb") as stream:
         process = await asyncio.create_subprocess_exec(
-            "prometheus",
+            prometheus,
             f"--config.file={config}",
             f"--storage.tsdb.path={data}",
             "--storage.tsdb.retention.time=10y",
@@ -176,7 +174,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _run(*argv: str) -> None:
+async def _run(*argv: str | Path) -> None:
     process = await asyncio.create_subprocess_exec(*argv, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT)
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()

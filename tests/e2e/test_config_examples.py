@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from rollbackd.releases.command import parse
 from rollbackd.settings.durations import format_duration
 from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
+from tests.e2e.programs import program
 from tests.fakes.flyctl import Fly
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,10 +29,7 @@ ALERTS = ("HighErrorRate", "SlowResponse", "ServiceDown")
 
 
 def tool(name: str, *arguments: str | Path) -> str:
-    program = shutil.which(name)
-    if program is None:
-        pytest.skip(f"{name} is not in PATH: it comes with Debian's packages prometheus and prometheus-alertmanager")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -127,23 +124,6 @@ def test_indicators_and_rules_look_through_the_same_window(settings: Settings) -
     policy = settings.services[SERVICES[0]]
     assert {format_duration(trigger.indicator.window) for trigger in policy.triggers} == windows
     assert settings.prometheus[policy.prometheus].scrape_interval * 4 <= timedelta(minutes=1)
-
-
-def test_every_secret_of_the_config_is_a_credential_of_the_unit() -> None:
-    unit = (ROOT / "systemd" / "rollbackd.service").read_text()
-    assert secrets() == set(re.findall(r"^LoadCredential=([\w.-]+):/etc/rollbackd/credentials/\1$", unit, re.MULTILINE))
-
-
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not in PATH: it comes with Debian's package systemd")
-    # the program that the unit starts is not installed on the machine that runs the tests
-    unit = re.sub("ExecStart=.*", "ExecStart=/bin/true", (ROOT / "systemd" / "rollbackd.service").read_text())
-    (tmp_path / "rollbackd.service").write_text(unit)
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", tmp_path / "rollbackd.service"], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert (done.returncode, [line for line in done.stderr.splitlines() if "rollbackd.service" in line]) == (0, [])
 
 
 class TestOnFly:

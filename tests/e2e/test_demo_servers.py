@@ -1,7 +1,6 @@
 """The demo's world for real: the sample service, traffic, Prometheus and Alertmanager, and an alert that comes out at the other end."""
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from aiohttp import test_utils, web
 from rollbackd.demo.host import run_host
 from rollbackd.demo.servers import Target, run_alertmanager, run_prometheus
 from rollbackd.demo.traffic import run_traffic
+from tests.e2e.programs import program
 
 
 class Inbox:
@@ -45,19 +45,10 @@ async def inbox() -> AsyncIterator[Inbox]:
         yield inbox
 
 
-def program(*names: str) -> Path:
-    for name in names:
-        found = shutil.which(name)
-        if found is not None:
-            return Path(found)
-    pytest.skip(f"{names[0]} is not in PATH: it comes with Debian's package {names[0]}")
-
-
 async def test_a_bad_release_becomes_an_alert_and_a_rollback_resolves_it(tmp_path: Path, inbox: Inbox) -> None:
     token = tmp_path / "ingest.token"
     token.write_text("demo-token\n")
-    alertmanager_program = program("prometheus-alertmanager", "alertmanager")
-    prometheus_program = program("prometheus")
+    alertmanager_program, prometheus_program = program("alertmanager"), program("prometheus")
     async with (
         run_host(tmp_path, version="v1") as host,
         run_traffic(host.url),

@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 import subprocess
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from rollbackd.model.matchers import Matcher, MatchOperator, parse_matchers
-
-pytestmark = pytest.mark.skipif(shutil.which("amtool") is None, reason="amtool is not in PATH")
+from tests.e2e.programs import program
 
 MATCHERS = [
     'service="api"',
@@ -135,7 +133,7 @@ def _config(path: Path, routes: list[str]) -> Path:
 
 def _amtool(config: Path, labels: dict[str, str]) -> subprocess.CompletedProcess[str]:
     quoted = [f'{name}="{_escaped(value)}"' for name, value in labels.items()]
-    command = ["amtool", "config", "routes", "test", "--config.file", str(config), *quoted]
+    command = [str(program("amtool")), "config", "routes", "test", "--config.file", str(config), *quoted]
     return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
 
@@ -167,13 +165,14 @@ def test_alertmanager_reads_back_what_we_write(tmp_path: Path) -> None:
         assert ours == theirs, labels
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not in PATH")
 def test_prometheus_reads_what_we_write(tmp_path: Path) -> None:
     selectors = [", ".join(str(matcher) for matcher in parse_matchers(text)) for text in MATCHERS if ":" not in text.split("=")[0]]
     rules = [{"alert": f"R{number}", "expr": f"up{{{selector}}} > 0"} for number, selector in enumerate(selectors)]
     file = tmp_path / "rules.json"
     file.write_text(json.dumps({"groups": [{"name": "selectors", "rules": rules}]}))
-    answer = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, timeout=20, check=False)
+    answer = subprocess.run(
+        [str(program("promtool")), "check", "rules", str(file)], capture_output=True, text=True, timeout=20, check=False
+    )
     assert answer.returncode == 0, answer.stderr
     assert f"{len(selectors)} rules found" in answer.stdout
 

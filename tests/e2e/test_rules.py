@@ -1,7 +1,6 @@
 """The shipped alert rules, judged by Prometheus' own promtool."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,13 @@ import pytest
 from ruamel.yaml import YAML
 
 from rollbackd.telemetry.metrics import Metrics
+from tests.e2e.programs import program
 
 RULES = Path(__file__).resolve().parents[2] / "alert_rules"
 
 
 def promtool(*arguments: str | Path) -> str:
-    program = shutil.which("promtool")
-    if program is None:
-        pytest.skip("promtool is not in PATH: it comes with Debian's package prometheus")
-    done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -75,7 +72,7 @@ def test_the_runbooks_two_rules_stand_as_it_has_them() -> None:
 
 def test_the_rules_on_rollbackd_ask_for_metrics_that_it_has() -> None:
     metrics = Metrics()
-    metrics.paused("global", paused=False)
+    metrics.paused(["global"])
     metrics.query_failed("timeout")
     exposed = set(re.findall(r"^(rollbackd_\w+)", metrics.exposition()[0].decode(), re.MULTILINE))
     asked = set(re.findall(r"rollbackd_\w+", (RULES / "rollbackd.yml").read_text()))

@@ -244,7 +244,7 @@ class World:
     async def held_for_now(self, reason: str) -> Mapping[str, Any]:
         """The newest incident, once it is judged again and again for this reason."""
         async with asyncio.timeout(_PATIENCE):
-            while (incident := await self.reached("deciding"))["reason"] != reason:
+            while (incident := await self.reached("deciding"))["reason"] != reason:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return incident
 

@@ -409,9 +409,22 @@ async def test_an_outcome_that_is_known_is_written_down_also_when_the_run_is_can
         running = group.create_task(rollout.run(rollout.deploy()))
         await writing.wait()
         running.cancel()
+        for _ in range(10):  # turns of the loop
+            await asyncio.sleep(0)
+        assert not running.done()
         written.set()
     assert running.cancelled()
     assert rollout.journal.statuses() == [SUCCEEDED]
+
+
+async def test_a_store_that_does_not_answer_does_not_hold_the_run_for_ever(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(attempt: object) -> None:
+        await asyncio.Event().wait()
+
+    rollout.journal.ended = never  # type: ignore[method-assign]
+    monkeypatch.setattr("rollbackd.action.journal._PATIENCE", SHORT)
+    with pytest.raises(TemporaryError, match="the store did not answer"):
+        await rollout.run(rollout.deploy())
 
 
 # Waiting and verifying

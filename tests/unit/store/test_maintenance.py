@@ -4,11 +4,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from rollbackd.errors import NotFoundError
 from rollbackd.model.incident import Event, Outcome
 from rollbackd.store import maintenance, retention
 from rollbackd.store.store import Store
+from rollbackd.store.tables import snapshots
 from rollbackd.store.timeline import NewEntry
 from tests.contract import samples
 from tests.contract.conftest import NOW
@@ -38,7 +40,7 @@ async def test_a_backup_replaces_an_older_one_only_when_it_is_whole(state: State
     (tmp_path / "backup.db.unfinished").write_text("from a crash")
     await maintenance.backup(state.file, target)
     assert await maintenance.check(target) == ()
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["backup.db", "state"]
+    assert not target.with_name("backup.db.unfinished").exists()
 
 
 async def test_a_check_names_what_is_wrong(state: StateDirectory) -> None:
@@ -108,11 +110,7 @@ class TestRetention:
         async with state.open() as store:
             used, unused, fresh = [await store.snapshots.put(content) for content in (b"used", b"unused", b"fresh")]
             await self.closed(store, "young", snapshot=used)
-            await store._database.write(
-                lambda connection: connection.exec_driver_sql(
-                    "UPDATE snapshots SET used_at = 0 WHERE content IN (x'75736564', x'756e75736564')"
-                )
-            )
+            await store._database.execute(update(snapshots).where(snapshots.c.content.in_([b"used", b"unused"])).values(used_at=self.OLD))
             await store.purge(self.BEFORE)
             assert await store.snapshots.get(used) == b"used"
             assert await store.snapshots.get(fresh) == b"fresh"
