@@ -5,16 +5,19 @@ import asyncio
 import json
 import os
 import platform
+import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from benchmarks import bench_action, bench_idle, bench_prometheus, bench_services
+from benchmarks import bench_action, bench_idle, bench_prometheus, bench_services, intake
+from benchmarks.others import WORTH_A_WORD, Others
 from benchmarks.result import HEADINGS, Result
 from rollbackd.clock import SystemClock, rfc3339
 
 BENCHMARKS: Final[Mapping[str, Callable[[], Coroutine[Any, Any, Sequence[Result]]]]] = MappingProxyType({
+    "intake": intake.run,
     "action": bench_action.run,
     "prometheus": bench_prometheus.run,
     "services": bench_services.run,
@@ -23,8 +26,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Coroutine[Any, Any, Sequence[Result]
 
 RESULTS: Final = Path(__file__).with_name("results")
 NOTE: Final = (
-    "Ours and what stands beside it were measured in the same run, in turns. The machine may be shared and slow: the ratios count, the"
-    " figures change with it."
+    "Ours and what stands beside it were measured in the same run, in turns: the ratios count, the figures change with the machine."
 )
 
 
@@ -35,24 +37,39 @@ def main() -> None:
     if strange := set(chosen) - set(BENCHMARKS):
         parser.error(f"no benchmark {', '.join(sorted(strange))}: choose of {', '.join(BENCHMARKS)}")
     results: dict[str, Sequence[Result]] = {}
+    others = Others()
     for name in chosen:
         print(f"\n{name} …", flush=True)
-        results[name] = asyncio.run(BENCHMARKS[name]())
-        print(_table([HEADINGS, *(one.cells() for one in results[name])]), flush=True)
-    if set(chosen) == set(BENCHMARKS):
-        _keep(results)
+        try:
+            results[name] = asyncio.run(BENCHMARKS[name]())
+        except SystemExit as why:  # says what it could not do; the others may still
+            print(why, flush=True)
+        else:
+            print(_table([HEADINGS, *(one.cells() for one in results[name])]), flush=True)
+    note = f"{NOTE} {_said_of(others.cores())}".rstrip()
+    print(f"\n{note}")
+    if set(results) == set(BENCHMARKS):
+        _keep(results, note)
+    sys.exit(len(results) < len(set(chosen)))
 
 
-def _keep(results: Mapping[str, Sequence[Result]]) -> None:
+def _said_of(cores: float) -> str:
+    if cores < WORTH_A_WORD:
+        return ""
+    return f"Meanwhile others took {cores:.1f} of the machine's {os.cpu_count()} cores: measure again when it is quiet."
+
+
+def _keep(results: Mapping[str, Sequence[Result]], note: str) -> None:
     at, machine = rfc3339(SystemClock().now()), {"cores": os.cpu_count(), "python": platform.python_version()}
     document = {
         "at": at,
         "machine": machine,
-        "note": NOTE,
+        "note": note,
         "results": [{"benchmark": name, **one.as_json()} for name, ones in results.items() for one in ones],
     }
     rows = [one.cells() for ones in results.values() for one in ones]
-    text = f"# Benchmarks\n\n{at[:10]}, {machine['cores']} cores, Python {machine['python']}, `make bench`. {NOTE}\n\n{_markdown(rows)}\n"
+    text = f"# Benchmarks\n\n{at[:10]}, {machine['cores']} cores, Python {machine['python']}, `make bench`. {note}\n\n{_markdown(rows)}\n"
+    RESULTS.mkdir(exist_ok=True)
     (RESULTS / "latest.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (RESULTS / "latest.md").write_text(text, encoding="utf-8")
 

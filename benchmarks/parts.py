@@ -1,4 +1,4 @@
-"""What a rollback's first step waits for, part by part, each alone: a query by bare aiohttp, a commit by sqlite3, a process by subprocess."""
+"""What a rollback's first step waits for, each part alone: a query by bare aiohttp, a commit by sqlite3, a process by subprocess."""
 
 import shutil
 import sqlite3

@@ -63,6 +63,7 @@ _log: Final = structlog.get_logger("daemon")
 _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
 _LAST_ANSWERS: Final = timedelta(seconds=5)
+_STOP: Final = (signal.SIGTERM, signal.SIGINT)
 _IDLE_CONNECTION: Final = timedelta(seconds=75)  # also the longest that a client may take for its headers
 
 
@@ -122,7 +123,13 @@ async def running(
         collector = Collector(store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since)
         judge = Judge(collector=collector, bell=bell, clock=clock, metrics=metrics)
         roll = Roll(
-            store=store, register=register, runner=Runner(store.attempts, commands, prober, clock), collector=collector, clock=clock
+            store=store,
+            register=register,
+            sources=sources,
+            runner=Runner(store.attempts, commands, prober, clock),
+            collector=collector,
+            bell=bell,
+            clock=clock,
         )
         observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
         conductor = Conductor(
@@ -165,7 +172,7 @@ async def running(
             clock=clock,
             metrics=metrics,
             on_stored=conductor.alerts_stored,
-            on_truncated=lambda missing: supervisor.spawn("truncated alerts", truncated.look_up(missing)),
+            on_truncated=truncated.missed,
         )
         application = server.build(
             Deps(
@@ -185,12 +192,12 @@ async def running(
         async def purge() -> None:
             await store.purge(clock.now() - settings.retention)
 
-        metrics.incidents_open(len(await store.incidents.open_ones()))
         await conductor.start()
         schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
         schedule.every("purge", _PURGE_EVERY, purge)
         for client in clients.values():
             supervisor.spawn("warm up", client.warm_up())
+        supervisor.spawn("truncated alerts", truncated.run())
         supervisor.spawn("event loop lag", measure_lag(metrics, clock))
         supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
         url = await stack.enter_async_context(_listening(application, settings))
@@ -199,6 +206,7 @@ async def running(
         yield Daemon(url=url, store=store, conductor=conductor, operator=operator, supervisor=supervisor)
         systemd.stopping()
         _log.info("stopping")
+        await roll.stop(grace=settings.shutdown_grace)
 
 
 def run(config_path: Path) -> int:
@@ -217,11 +225,13 @@ def run(config_path: Path) -> int:
 async def _serve(settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _STOP:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("no_reload", hint="a changed config counts from the next start on"))
     async with running(settings, systemd=sdnotify.SystemdNotifier.from_environment()):
         await stop.wait()
+        for number in _STOP:  # a second one does not wait for a step that runs
+            loop.remove_signal_handler(number)
     return 0
 
 

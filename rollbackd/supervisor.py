@@ -5,9 +5,12 @@ A task that fails takes the daemon down, in order: systemd starts it again and i
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
+
+from rollbackd.errors import RollbackdError
 
 
 class Supervisor:
@@ -34,3 +37,19 @@ class Supervisor:
     def cancel_all(self) -> None:
         for task in self._tasks:
             task.cancel()
+
+
+@asynccontextmanager
+async def together() -> AsyncIterator[asyncio.TaskGroup]:
+    """Tasks that stand and fall together, like a TaskGroup; but what one of them raises is raised as itself and not in a group.
+
+    Callers go by the family of an error. Where several fail at once, a bug is worth more than an error that was foreseen.
+    """
+    errors: tuple[BaseException, ...] = ()
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield group
+    except BaseExceptionGroup as failed:
+        errors = failed.exceptions
+    if errors:  # not from within `except`: the error keeps the cause that it has
+        raise next((error for error in errors if not isinstance(error, RollbackdError)), errors[0])

@@ -4,10 +4,11 @@ The checks stand in the order of the decision, so that the first one in the way 
 
 1. the alert itself: a stale one says nothing, whatever is measured;
 2. the trigger: without a confirmed breach there is nothing to act on;
-3. the exonerations: a release that is not the cause is let go before anyone asks whether it could be rolled back;
-4. the guards: not now, or not by itself;
-5. the target and the running version: what a person has to settle;
-6. the proofs of blame: the weakest objection, a proposal at most, and so the last.
+3. the register: while it may be out of date, no release can be suspected, and none let go;
+4. the exonerations: a release that is not the cause is let go before anyone asks whether it could be rolled back;
+5. the guards: not now, or not by itself;
+6. the target and the running version: what a person has to settle;
+7. the proofs of blame: the weakest objection, a proposal at most, and so the last.
 
 All of them are evaluated and recorded, also when an early one decides. Nothing in the way means roll back; there is no other path
 to an action.
@@ -19,7 +20,7 @@ from datetime import datetime
 from typing import Final
 
 from rollbackd.decision.blame import judge_release
-from rollbackd.decision.guards import check_alert, check_guards
+from rollbackd.decision.guards import check_alert, check_guards, check_releases
 from rollbackd.decision.record import stands_in_the_way
 from rollbackd.decision.target import check_running, choose_target
 from rollbackd.decision.trigger import Finding, carrying, confirm
@@ -40,7 +41,7 @@ FOR_A_PERSON: Final = frozenset({
 
 def decide(case: Case, now: datetime) -> Decision:
     """`suspect` and `target` are what was found, whatever was decided: a person may still approve the plan between them."""
-    releases = tuple(sorted(case.releases, key=lambda release: (release.started_at, release.version), reverse=True))
+    releases = tuple(sorted(case.releases, key=lambda release: release.started_at, reverse=True))  # of two at once the later recorded
     findings = [confirm(trigger, _evidence(case, trigger), case.alert, case.policy, releases, now) for trigger in case.policy.triggers]
     finding = carrying(findings, case.alert)
     suspicion = judge_release(case.policy, releases, finding, now)
@@ -49,6 +50,7 @@ def decide(case: Case, now: datetime) -> Decision:
     checks = (
         check_alert(case, now),
         *_trigger_checks(finding, findings),
+        check_releases(case, now),
         *suspicion.exonerations,
         *check_guards(case, suspect, now),
         choice.check,

@@ -42,6 +42,19 @@ def check_alert(case: Case, now: datetime) -> Check:
     )
 
 
+def check_releases(case: Case, now: datetime) -> Check:
+    """What was released last decides who is suspected and what is gone back to: a register that may be out of date says neither (I3)."""
+    problem = case.releases_problem
+    return Check(
+        name="releases",
+        verdict=CheckVerdict.UNKNOWN if problem else CheckVerdict.PASSED,
+        reason=Reason.UNKNOWN if problem else Reason.PASSED,
+        at=now,
+        value=problem or f"{len(case.releases)} recorded",
+        limit="the register is up to date",
+    )
+
+
 def check_guards(case: Case, suspect: Release | None, now: datetime) -> tuple[Check, ...]:
     return ask_all(GUARDS, Scene(case, suspect, now), now, not_evaluated=case.not_evaluated)
 

@@ -24,7 +24,10 @@ class Choice:
 
 
 def choose_target(suspect: Release | None, releases: tuple[Release, ...], now: datetime) -> Choice:
-    """The newest live release before the suspect with another artifact and a clean name. `releases` newest first."""
+    """The newest live release before the suspect with another artifact, and whose version and artifact both have a clean name.
+
+    `releases` newest first. The same artifact may have been released under several versions: it is as bad under each.
+    """
     target, reason, said = _choose(suspect, releases)
     verdict = CheckVerdict.FAILED if target is None else CheckVerdict.PASSED
     return Choice(target, Check(name="target", verdict=verdict, reason=reason, at=now, value=said, limit=_LIMIT))
@@ -38,8 +41,8 @@ def _choose(suspect: Release | None, releases: tuple[Release, ...]) -> tuple[Rel
     if live and live[0].artifact == suspect.artifact:
         said = f"{suspect.version} has the artifact of {live[0].version} before it: code cannot be the cause, look at the config"
         return None, Reason.CONFIG_ONLY_RELEASE, said
-    distrusted = {release.version for release in releases if release.mark is not Mark.NONE}
-    safe = (release for release in live if release.version not in distrusted and release.artifact != suspect.artifact)
+    distrusted = {name for release in releases if release.mark is not Mark.NONE for name in (release.version, release.artifact)}
+    safe = (one for one in live if distrusted.isdisjoint({one.version, one.artifact}) and one.artifact != suspect.artifact)
     target = next(safe, None)
     if target is None:
         said = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted and another artifact"

@@ -1,6 +1,5 @@
 """Gathers the evidence for one look at an incident: everything that `decide` may know, asked at the same time."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,6 +14,7 @@ from rollbackd.model.reason import Reason
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
+from rollbackd.supervisor import together
 
 STALE_AFTER: Final = timedelta(minutes=5)
 
@@ -32,7 +32,7 @@ class Collector:
 
         What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out.
         """
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             evidence = group.create_task(self._evidence(policy, now))
             refreshed = group.create_task(self._sources.refresh(policy))
             running = group.create_task(self.running_version(policy))
@@ -67,7 +67,7 @@ class Collector:
         return RunningVersion(answers=answer.answers, reason=None)
 
     async def _evidence(self, policy: ServicePolicy, now: datetime) -> Mapping[str, IndicatorEvidence]:
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now)) for trigger in policy.triggers}
         return {name: task.result() for name, task in asked.items()}
 

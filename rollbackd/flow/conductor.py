@@ -6,22 +6,22 @@ taken, and goes on where the last process stopped.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
 from rollbackd.clock import Clock
-from rollbackd.errors import RollbackdError
+from rollbackd.errors import RollbackdError, TemporaryError, UncertainError
 from rollbackd.failpoints import reach
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.move import Move
 from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.story import Story
 from rollbackd.model.alert import AlertEvent, AlertStatus
-from rollbackd.model.incident import Incident, Outcome, Phase, next_phase
+from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.store.alerts import StoredAlert
 from rollbackd.store.incidents import ConflictError
@@ -34,7 +34,7 @@ Station = Callable[[Incident, ServicePolicy], Awaitable[Move]]
 _log: Final = structlog.get_logger("conductor")
 _FIRST_PAUSE: Final = timedelta(seconds=1)
 _LONGEST_PAUSE: Final = timedelta(seconds=30)
-_BUGS_AT_MOST: Final = 3
+_ERRORS_AT_MOST: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,22 +96,34 @@ class Conductor:
         if incident_id not in self._running:
             self._running.add(incident_id)
             self._supervisor.spawn(f"incident {incident_id}", self._conduct(incident_id))
+            self._story.going_on(len(self._running))
         self._bell.ring(incident_id)
 
     async def _take_alerts(self) -> None:
-        pause = _FIRST_PAUSE
+        trouble = _Trouble()
         while True:
             await self._arrived.wait()
             self._arrived.clear()
             try:
-                for stored in await self._store.alerts.unhandled():
-                    await self._take(stored)
-                pause = _FIRST_PAUSE
-            except RollbackdError as e:
-                _log.warning("alerts_not_taken", error=str(e), retry_in=pause.total_seconds())
-                await self._clock.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                while stored := await self._store.alerts.unhandled():
+                    await self._take_each(stored)
+                trouble = _Trouble()
+            except Exception as e:  # noqa: BLE001 - said, and tried again: what is stored is not lost (I2)
+                trouble = trouble.after(e)
+                trouble.say("alerts_not_taken", e)
+                await self._clock.sleep(trouble.pause)
                 self._arrived.set()
+
+    async def _take_each(self, stored: Iterable[StoredAlert]) -> None:
+        """One that cannot be taken keeps no other from it."""
+        errors = []
+        for each in stored:
+            try:
+                await self._take(each)
+            except Exception as e:  # noqa: BLE001 - raised below
+                errors.append(e)
+        if errors:
+            raise errors[0]
 
     async def _take(self, stored: StoredAlert) -> None:
         """One alert event joins the incident that it belongs to, opens one, or is only recorded.
@@ -123,7 +135,7 @@ class Conductor:
         policy = self._services.get(event.service or "")
         earlier = await self._store.incidents.of_alert(event.fingerprint, event.starts_at)
         current = await self._store.incidents.open_of(event.service or "")
-        if current is not None:
+        if current is not None and (earlier is None or earlier.id == current.id):
             await self._join(stored, current, is_new=earlier is None)
         elif earlier is not None or policy is None or event.status is AlertStatus.RESOLVED:
             await self._store.alerts.handled(stored.id, earlier.id if earlier else None)
@@ -131,11 +143,11 @@ class Conductor:
             await self._open(stored, policy)
 
     async def _join(self, stored: StoredAlert, incident: Incident, *, is_new: bool) -> None:
+        """It is seen at the next look. A look that is due now would let whoever sends alerts say how often Prometheus is asked (I14)."""
         event = stored.event
         text = f"{event.name} {event.status}" + (" joined" if is_new and event.status is AlertStatus.FIRING else "")
         await self._store.alerts.handled(stored.id, incident.id)
         await self._store.timeline.append(incident.id, NewEntry("alert", text, _told(event)), self._clock.now())
-        self.go_on(incident.id)
 
     async def _open(self, stored: StoredAlert, policy: ServicePolicy) -> None:
         event = stored.event
@@ -157,7 +169,6 @@ class Conductor:
         )
         entries = (NewEntry("alert", f"{event.name} {event.status}", _told(event)),)
         if await self._store.incidents.open(incident, stored.id, entries):
-            self._story.opened(incident)
             self.go_on(incident.id)
 
     async def _conduct(self, incident_id: str) -> None:
@@ -169,29 +180,28 @@ class Conductor:
             while True:
                 try:
                     incident = await self._store.incidents.get(incident_id)
-                    if seen is not None and seen.phase is not incident.phase:
-                        await self._story.moved(seen, incident)
-                    seen = incident
+                    before, seen = seen, incident
+                    if before is None or (before.phase, before.reminded_at) != (incident.phase, incident.reminded_at):
+                        await self._story.stands(before, incident)
                     if incident.phase is Phase.CLOSED:
-                        await self._tell_the_end(incident)
+                        await self._tell_the_end(incident, with_report=not trouble.is_hopeless)
                         return
-                    await self._visit(incident)
-                    trouble = _Trouble()
-                except RollbackdError as e:
-                    trouble = trouble.again()
-                    _log.warning("incident_stuck", error=str(e), retry_in=trouble.pause.total_seconds())
-                    await self._clock.sleep(trouble.pause)
-                except Exception:  # noqa: BLE001 - said, counted, and ended below
-                    # A bug in one incident must neither stop the others nor leave this one open for ever (I9).
-                    trouble = trouble.again()
-                    _log.exception("incident_bug", times=trouble.times)
-                    if trouble.times < _BUGS_AT_MOST:
-                        await self._clock.sleep(trouble.pause)
+                    if trouble.is_hopeless:
+                        await self._give_up(incident)
                     else:
-                        await self._give_up(incident_id)
+                        await self._visit(incident)
+                    trouble = _Trouble()
+                except ConflictError:
+                    continue  # somebody wrote on it meanwhile: whatever was to be said is not about this incident any more
+                except Exception as e:  # noqa: BLE001 - said, counted, and ended above
+                    # What fails in one incident must neither stop the others nor leave this one open for ever (I9).
+                    trouble = trouble.after(e)
+                    trouble.say("incident_stuck", e)
+                    await self._clock.sleep(trouble.pause)
         finally:
             self._running.discard(incident_id)
             self._bell.forget(incident_id)
+            self._story.going_on(len(self._running))
 
     async def _visit(self, incident: Incident) -> None:
         """One station, and the wait that it asks for."""
@@ -201,45 +211,41 @@ class Conductor:
         if move.event is None and move.then_wait > timedelta(0):
             await self._bell.wait(incident.id, move.then_wait)
 
-    async def _tell_the_end(self, incident: Incident) -> None:
+    async def _tell_the_end(self, incident: Incident, *, with_report: bool) -> None:
         await reach("incident.after_close")
         if incident.told_at is None:
-            await self._story.closed(incident)
+            await self._story.closed(incident, with_report=with_report)
             await self._store.incidents.save(incident, replace(incident, told_at=self._clock.now()))
+            self._story.count(incident, await self._store.attempts.of_incident(incident.id))
 
-    async def _give_up(self, incident_id: str) -> None:
-        incident = await self._store.incidents.get(incident_id)
+    async def _give_up(self, incident: Incident) -> None:
+        """What was run has come to its end as well: the cooldown counts from here."""
         outcome = {Phase.ROLLING_BACK: Outcome.FAILED, Phase.WATCHING: Outcome.UNVERIFIED}.get(incident.phase, Outcome.ESCALATED)
+        ended_at = incident.rollback_ended_at or (self._clock.now() if incident.phase is Phase.ROLLING_BACK else None)
         detail = "rollbackd itself failed on this incident: see its log; look at the service and decide by hand"
-        await self._carry_out(incident, Move.close(replace(incident, detail=detail), outcome))
+        await self._carry_out(incident, Move.close(replace(incident, detail=detail, rollback_ended_at=ended_at), outcome))
 
     async def _carry_out(self, before: Incident, move: Move) -> None:
-        """Save the move onto the incident as it stands now: a person may have written on it meanwhile.
+        """Save the move, unless somebody has written on the incident since the station read it.
 
-        When it has left the phase that the station saw, the station's word is no longer about this incident, and is dropped.
+        Then the station's word is dropped, and it is asked again: each can be, for it finds in the store how far it came.
+
+        Raises:
+            ConflictError: it was dropped.
         """
-        while True:
-            current = await self._store.incidents.get(before.id)
-            if current.phase is not before.phase:
-                return
-            wanted = self._moved(_onto(current, before, move.incident), move)
-            if wanted == current and move.decision is None:
-                return
-            try:
-                await self._store.incidents.save(
-                    current, wanted, entries=self._story.entries(current, wanted, move), decision=move.decision
-                )
-            except ConflictError:
-                continue
-            if wanted.phase is Phase.ROLLING_BACK and move.event is not None:
-                await reach("rollback.after_advance")
+        wanted = self._moved(move)
+        if wanted == before and move.decision is None:
             return
+        read = replace(before, revision=move.incident.revision)
+        await self._store.incidents.save(read, wanted, entries=self._story.entries(before, wanted, move), decision=move.decision)
+        if wanted.phase is Phase.ROLLING_BACK and move.event is not None:
+            await reach("rollback.after_advance")
 
-    def _moved(self, incident: Incident, move: Move) -> Incident:
+    def _moved(self, move: Move) -> Incident:
         if move.event is None:
-            return incident
+            return move.incident
         now = self._clock.now()
-        moved = replace(incident, phase=next_phase(incident.phase, move.event))
+        moved = move.incident.after(move.event)
         match moved.phase:
             case Phase.CLOSED:
                 return replace(moved, closed_at=now)
@@ -251,19 +257,24 @@ class Conductor:
 
 @dataclass(frozen=True, slots=True)
 class _Trouble:
-    """How often in a row an incident could not go on, and how long to wait before the next try."""
+    """How long something could not go on. An error that may pass is waited out; any other is a bug, or as good as one, and counts."""
 
     times: int = 0
     pause: timedelta = timedelta(0)
 
-    def again(self) -> "_Trouble":
-        return _Trouble(self.times + 1, min(max(2 * self.pause, _FIRST_PAUSE), _LONGEST_PAUSE))
+    def after(self, error: Exception) -> "_Trouble":
+        counts = not isinstance(error, TemporaryError | UncertainError)
+        return _Trouble(self.times + counts, min(max(2 * self.pause, _FIRST_PAUSE), _LONGEST_PAUSE))
 
+    def say(self, what: str, error: Exception) -> None:
+        """In the log: an error that was raised on purpose in one line, a bug with its traceback."""
+        was_foreseen = isinstance(error, RollbackdError)
+        log = _log.warning if was_foreseen else _log.error
+        log(what, error=str(error), retry_in=self.pause.total_seconds(), exc_info=None if was_foreseen else error)
 
-def _onto(current: Incident, before: Incident, after: Incident) -> Incident:
-    """What the station changed, on the incident as it stands now."""
-    changed = {each.name: getattr(after, each.name) for each in fields(Incident) if getattr(after, each.name) != getattr(before, each.name)}
-    return replace(current, **changed)
+    @property
+    def is_hopeless(self) -> bool:
+        return self.times >= _ERRORS_AT_MOST
 
 
 def new_id(now: datetime) -> str:

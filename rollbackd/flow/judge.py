@@ -22,6 +22,7 @@ from rollbackd.model.reason import Reason
 from rollbackd.telemetry.metrics import Metrics
 
 LOOKS_TO_STAND_DOWN: Final = 2
+TIMES_ASKED: Final = 4  # in the time that an escalation waits: at its begin, and three reminders
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,16 @@ class Judge:
                 return Move.stay(replace(incident, healthy_looks=judged.incident.healthy_looks), judged.decision)
 
     async def escalated(self, incident: Incident, policy: ServicePolicy) -> Move:
-        """A person was asked. Only a measured recovery ends this early: after a page nothing acts by itself."""
-        gives_up_at = (incident.escalated_at or incident.opened_at) + policy.escalation_timeout
+        """A person was asked, and is reminded. Only a measured recovery ends this early: after a page nothing acts by itself."""
+        since = incident.escalated_at or incident.opened_at
+        gives_up_at = since + policy.escalation_timeout
+        remind_at = max(since, incident.reminded_at or since) + policy.escalation_timeout / TIMES_ASKED
         await self._bell.wait(incident.id, min(policy.recheck_every, gives_up_at - self._clock.now()))
-        if self._clock.now() >= gives_up_at:
+        now = self._clock.now()
+        if now >= gives_up_at:
             return Move.close(incident, Outcome.ESCALATED)
+        if now >= remind_at:
+            return Move.stay(replace(incident, reminded_at=now))
         if incident.rollback_started_at is not None:
             return Move.stay(incident)  # something was run: health now would not say what state the service is in
         judged = await self._judge(incident, policy)
@@ -103,12 +109,12 @@ class Judge:
 def _written(incident: Incident, policy: ServicePolicy, decision: Decision, follows: Follow) -> Incident:
     """The incident with this decision on it, and the plan where a suspect and a target are known."""
     target = decision.target
-    digest = None
+    digest, why_not = None, ""
     if target is not None and policy.runbook is not None:
         try:
             digest = plans.make(policy, suspect=decision.suspect, target=target).digest
-        except RollbackdError:
-            digest = None  # a value that may not stand in a command: there is no plan that a person could approve
+        except RollbackdError as e:
+            why_not = str(e)  # a value that may not stand in a command: there is no plan that a person could approve
     return replace(
         incident,
         decision=decision.action,
@@ -121,6 +127,7 @@ def _written(incident: Incident, policy: ServicePolicy, decision: Decision, foll
         decision_value=decision.value,
         decided_at=decision.at,
         plan=digest,
+        detail=why_not,
         healthy_looks=incident.healthy_looks + 1 if follows is Follow.STAND_DOWN_IF_TWICE else 0,
     )
 

@@ -18,6 +18,7 @@ from rollbackd.model.release import Mark
 from rollbackd.releases.register import Register
 from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
+from rollbackd.supervisor import together
 from rollbackd.watch.outcome import Ended
 from rollbackd.watch.watcher import Watcher
 
@@ -34,10 +35,10 @@ class Observe:
         self._clock = clock
 
     async def watching(self, incident: Incident, policy: ServicePolicy) -> Move:
-        """Watch for what is left of the time, also after a restart; a person who closes the incident ends it early."""
-        async with asyncio.TaskGroup() as group:
+        """Watch for what is left of the time, also after a restart; a person who aborts it, or rolls back again, ends it early."""
+        async with together() as group:
             watch = group.create_task(self._watch(incident, policy), name=f"watch {incident.id}")
-            left = group.create_task(self._closed_by_a_person(incident), name=f"bell {incident.id}")
+            left = group.create_task(self._ended_by_a_person(incident), name=f"bell {incident.id}")
             await asyncio.wait({watch, left}, return_when=asyncio.FIRST_COMPLETED)
             watch.cancel()
             left.cancel()
@@ -73,7 +74,7 @@ class Observe:
             release_started_at=suspect.started_at if suspect else None,
         )
 
-    async def _closed_by_a_person(self, incident: Incident) -> None:
+    async def _ended_by_a_person(self, incident: Incident) -> None:
         while (await self._store.incidents.get(incident.id)).phase is Phase.WATCHING:
             await self._bell.wait(incident.id, _LONG)
 

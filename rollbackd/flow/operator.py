@@ -4,7 +4,7 @@ Each is refused with a reason or done completely, and audited with the person's 
 mode and blame; never the lock, the compare-and-set or a bad mark.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -30,7 +30,7 @@ from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 
 GLOBAL: Final = "global"
-Change = Callable[[Incident], Incident]
+Change = Callable[[Incident], Awaitable[Incident]]
 
 
 class Operator:
@@ -60,7 +60,7 @@ class Operator:
     async def approve(self, incident_id: str, *, plan: str | None, by: str) -> Incident:
         """Run the plan of a proposal or an escalation. Raises RefusedError when `plan` is not the digest of the plan that stands."""
 
-        def approved(incident: Incident) -> Incident:
+        async def approved(incident: Incident) -> Incident:
             if incident.phase not in {Phase.PROPOSED, Phase.ESCALATED}:
                 raise RefusedError(f"incident {incident.id} is {incident.phase}: there is nothing to approve", reason=incident.phase)
             if incident.plan is None:
@@ -72,21 +72,13 @@ class Operator:
                 raise RefusedError(
                     f"the plan has changed since it was shown: look again with 'rollbackd show {incident.id}'", reason=Reason.OUTDATED_PLAN
                 )
-            return incident.after(
-                Event.APPROVE,
-                requested_by=by,
-                reason=Reason.APPROVED,
-                detail="",
-                first_step=first_step,
-                rollback_started_at=self._clock.now(),
-            )
+            await self._refuse_while_paused(incident.service)
+            return replace(await self._begun(incident, Event.APPROVE), requested_by=by, reason=Reason.APPROVED, while_paused=False)
 
-        await self._refuse_while_paused((await self._store.incidents.get(incident_id)).service)
-        first_step = await self._first_step(incident_id)
         return await self._change(incident_id, approved, by=by, did="approve", why="")
 
     async def reject(self, incident_id: str, *, reason: str, by: str) -> Incident:
-        def rejected(incident: Incident) -> Incident:
+        async def rejected(incident: Incident) -> Incident:
             if incident.phase not in {Phase.PROPOSED, Phase.ESCALATED, Phase.DECIDING}:
                 raise RefusedError(f"incident {incident.id} is {incident.phase}: use 'rollbackd abort' to stop it", reason=incident.phase)
             return incident.after(Event.CLOSE, outcome=Outcome.REJECTED, reason=Reason.REJECTED, closed_at=self._clock.now())
@@ -96,7 +88,7 @@ class Operator:
     async def abort(self, incident_id: str, *, reason: str, by: str) -> Incident:
         """Stop before the next step; before the first one, and in the watch, at once."""
 
-        def aborted(incident: Incident) -> Incident:
+        async def aborted(incident: Incident) -> Incident:
             match incident.phase:
                 case Phase.CLOSED:
                     raise RefusedError(f"incident {incident.id} is closed: there is nothing to stop", reason=incident.phase)
@@ -111,7 +103,11 @@ class Operator:
 
     async def acknowledge(self, incident_id: str, *, reason: str, by: str) -> Incident:
         """A person has taken note: the cooldown after this incident's rollback is lifted."""
-        return await self._change(incident_id, lambda incident: replace(incident, acknowledged_by=by), by=by, did="acknowledge", why=reason)
+
+        async def acknowledged(incident: Incident) -> Incident:
+            return replace(incident, acknowledged_by=by)
+
+        return await self._change(incident_id, acknowledged, by=by, did="acknowledge", why=reason)
 
     async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: str) -> PauseFacts:
         """Nothing starts, and a running runbook holds before its next step, until then (I8)."""
@@ -145,7 +141,7 @@ class Operator:
         if not while_paused:
             await self._refuse_while_paused(service)
         current = await self._store.incidents.open_of(service)
-        if current is not None and current.phase in {Phase.ROLLING_BACK, Phase.WATCHING}:
+        if current is not None and current.phase is Phase.ROLLING_BACK:
             raise RefusedError(f"incident {current.id} of {service} is {current.phase}: only one at a time", reason=Reason.STEP_RUNNING)
         suspect, target = await self._from_and_to(policy, to)
         digest = plans.make(policy, suspect=suspect, target=target).digest
@@ -155,7 +151,6 @@ class Operator:
         def by_hand(incident: Incident) -> Incident:
             return replace(
                 incident,
-                phase=Phase.ROLLING_BACK,
                 snapshot=pinned,
                 decision=Action.ROLL_BACK,
                 reason=Reason.MANUAL,
@@ -167,28 +162,30 @@ class Operator:
                 request_reason=reason,
                 reason_code=reason_code,
                 while_paused=while_paused,
-                rollback_started_at=now,
             )
 
+        async def taken_over(incident: Incident) -> Incident:
+            return by_hand(await self._begun(incident, Event.ACT))
+
         if current is not None:
-            first_step = await self._first_step(current.id)
-            return await self._change(
-                current.id,
-                lambda incident: replace(by_hand(incident.after(Event.ACT)), first_step=first_step),
-                by=by,
-                did="rollback",
-                why=reason,
-            )
+            return await self._change(current.id, taken_over, by=by, did="rollback", why=reason)
         incident = by_hand(
             Incident(
-                id=new_id(now), service=service, trigger=None, phase=Phase.ROLLING_BACK, mode=policy.mode, snapshot=pinned, opened_at=now
+                id=new_id(now),
+                service=service,
+                trigger=None,
+                phase=Phase.ROLLING_BACK,
+                mode=policy.mode,
+                snapshot=pinned,
+                opened_at=now,
+                rollback_started_at=now,
             )
         )
         entry = NewEntry("phase", f"rollback by hand by {by}: {reason}", {"to": Phase.ROLLING_BACK})
         if not await self._store.incidents.open(incident, None, (entry,)):
             raise RefusedError(f"another incident of {service} was opened just now: look at 'rollbackd list'", reason=Reason.STEP_RUNNING)
-        await self._store.audit.append(now, by, "rollback", incident.id, reason)
         self._conductor.go_on(incident.id)
+        await self._store.audit.append(now, by, "rollback", incident.id, reason)
         return incident
 
     async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]:
@@ -204,9 +201,20 @@ class Operator:
         await self._store.audit.append(self._clock.now(), by, f"mark {mark}", f"{service} {version}", reason)
         return marked
 
-    async def _first_step(self, incident_id: str) -> int:
-        """Where the steps of a new plan begin: behind those that this incident has attempted. A person has looked at those."""
-        return max((attempt.step_index + 1 for attempt in await self._store.attempts.of_incident(incident_id)), default=0)
+    async def _begun(self, incident: Incident, event: Event) -> Incident:
+        """The incident at the begin of a rollback that a person asked for; what an earlier one left on it does not count for this one.
+
+        Its steps are numbered behind those that were attempted before: a person has looked at those.
+        """
+        attempts = await self._store.attempts.of_incident(incident.id)
+        return incident.after(
+            event,
+            detail="",
+            abort_reason=None,
+            first_step=max((attempt.step_index + 1 for attempt in attempts), default=0),
+            rollback_started_at=self._clock.now(),
+            rollback_ended_at=None,
+        )
 
     def _policy(self, service: str) -> ServicePolicy:
         try:
@@ -222,10 +230,11 @@ class Operator:
         suspect = plans.running_release(releases, running.answers)
         if to is not None:
             return suspect, plans.chosen_target(releases, to, running.answers)
+        if refreshed.problem:  # the register may be out of date, and the best target with it
+            raise RefusedError(f"{refreshed.problem}: name a target with --to", reason=Reason.NO_SAFE_TARGET)
         choice = choose_target(suspect, releases, self._clock.now())
         if choice.target is None:
-            said = "; ".join(part for part in (choice.check.value, refreshed.problem) if part)
-            raise RefusedError(f"{policy.name} has no safe target ({said}): name one with --to", reason=choice.check.reason)
+            raise RefusedError(f"{policy.name} has no safe target ({choice.check.value}): name one with --to", reason=choice.check.reason)
         return suspect, choice.target
 
     async def _refuse_while_paused(self, service: str) -> None:
@@ -238,7 +247,7 @@ class Operator:
         while True:
             incident = await self._store.incidents.get(incident_id)
             try:
-                changed = change(incident)
+                changed = await change(incident)
             except TransitionError as e:
                 raise RefusedError(str(e), reason=incident.phase) from e
             entry = NewEntry("person", f"{did} by {by}" + (f": {why}" if why else ""), {"person": by, "did": did, "reason": why})
@@ -246,6 +255,6 @@ class Operator:
                 saved = await self._store.incidents.save(incident, changed, entries=(entry,))
             except ConflictError:
                 continue
-            await self._store.audit.append(self._clock.now(), by, did, incident_id, why)
             self._conductor.go_on(incident_id)
+            await self._store.audit.append(self._clock.now(), by, did, incident_id, why)
             return saved

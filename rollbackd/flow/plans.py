@@ -5,7 +5,7 @@ from rollbackd.errors import MisconfiguredError, RefusedError
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
-from rollbackd.model.release import Mark, Release, ReleaseStatus
+from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus
 
 
 def make(policy: ServicePolicy, *, suspect: Release | None, target: Release) -> Plan:
@@ -29,6 +29,16 @@ def running_release(releases: tuple[Release, ...], answers: frozenset[str]) -> R
     return next((release for release in releases if release.status is ReleaseStatus.LIVE), None)
 
 
+def released_after(releases: tuple[Release, ...], suspect: Release) -> Release | None:
+    """The newest release that may run in the place of `suspect`: not one that failed, nor a rollback that is only beginning."""
+
+    def may_run(release: Release) -> bool:
+        is_rollback = release.kind is ReleaseKind.ROLLBACK and release.status is ReleaseStatus.ROLLING
+        return release.status is not ReleaseStatus.FAILED and not is_rollback and release.artifact != suspect.artifact
+
+    return next((release for release in releases if release.started_at > suspect.started_at and may_run(release)), None)
+
+
 def chosen_target(releases: tuple[Release, ...], version: str, running: frozenset[str]) -> Release:
     """The release that a person named. Raises RefusedError for one that is not recorded, marked bad or running (I4)."""
     target = release_of(releases, version)
@@ -36,8 +46,13 @@ def chosen_target(releases: tuple[Release, ...], version: str, running: frozense
         raise RefusedError(
             f"release {version!r} is not recorded: record it first, or name one of 'rollbackd release list'", reason=Reason.NO_SAFE_TARGET
         )
-    if any(release.mark is Mark.BAD and target.artifact == release.artifact for release in releases):
-        raise RefusedError(f"release {version!r} is marked bad: mark it good first, with a reason", reason=Reason.BAD_TARGET)
+    refuse_bad(releases, target)
     if running and running <= {target.version, target.artifact}:
         raise RefusedError(f"release {version!r} is the one that is running", reason=Reason.BAD_TARGET)
     return target
+
+
+def refuse_bad(releases: tuple[Release, ...], target: Release) -> None:
+    """Raises RefusedError when the target's artifact is marked bad, under whatever version (I4)."""
+    if any(release.mark is Mark.BAD and release.artifact == target.artifact for release in releases):
+        raise RefusedError(f"release {target.version!r} is marked bad: mark it good first, with a reason", reason=Reason.BAD_TARGET)

@@ -14,6 +14,7 @@ from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 
 AT_MOST: Final = timedelta(hours=24)
+_HELD_AT_MOST: Final = 10  # that are looked at; more alerts of one service in a day say nothing new
 
 
 class Reopen:
@@ -27,36 +28,42 @@ class Reopen:
         self._clock = clock
 
     async def release_recorded(self, service: str) -> None:
-        """Wake the open incident of the service, or re-open its last one where that is still about the present."""
-        current = await self._store.incidents.open_of(service)
-        if current is not None:
-            self._conductor.go_on(current.id)
+        """Have the open incident of the service judged with it, or re-open the last one that was held and is still about the present.
+
+        Written onto the incident in both cases: a decision that was made without knowing of the release cannot be saved any more.
+        """
+        entry = NewEntry("release", "a release was recorded")
+        while True:
+            found = await self._store.incidents.open_of(service) or await self._held(service)
+            if found is None:
+                return
+            again = found
+            if found.phase is Phase.CLOSED:
+                now = self._clock.now()
+                again = found.after(Event.REOPEN, outcome=None, closed_at=None, told_at=None, judging_since=now, healthy_looks=0)
+            try:
+                await self._store.incidents.save(found, again, entries=(entry,))
+            except ConflictError:
+                continue  # it has moved, or a new one was opened: look again which one this release is about
+            self._conductor.go_on(found.id)
             return
-        held = await self._still_firing(service)
-        if held is None:
-            return
-        now = self._clock.now()
-        again = held.after(Event.REOPEN, outcome=None, closed_at=None, told_at=None, judging_since=now, healthy_looks=0)
-        try:
-            await self._store.incidents.save(held, again, entries=(NewEntry("phase", "a release was recorded: judging again", {}),))
-        except ConflictError:
-            return  # somebody else re-opened it, or a new incident was opened meanwhile
-        self._conductor.go_on(held.id)
 
     async def sweep(self) -> None:
         """Ask the release sources of services that were held and still fire; what reports by itself needs no sweep."""
         for policy in self._services.values():
-            if isinstance(policy.releases, CommandSource) and await self._still_firing(policy.name) is not None:
+            if isinstance(policy.releases, CommandSource) and await self._held(policy.name) is not None:
                 refreshed = await self._sources.refresh(policy)
                 if refreshed.learned:
                     await self.release_recorded(policy.name)
 
-    async def _still_firing(self, service: str) -> Incident | None:
-        latest = await self._store.incidents.latest_of(service)
-        if latest is None or latest.phase is not Phase.CLOSED or latest.outcome is not Outcome.HELD:
-            return None
-        if latest.closed_at is None or self._clock.now() - latest.closed_at > AT_MOST:
-            return None
-        if latest.fingerprint is None or latest.starts_at is None:
-            return None
-        return latest if await self._store.alerts.still_firing(latest.fingerprint, latest.starts_at) else None
+    async def _held(self, service: str) -> Incident | None:
+        """The newest that was held, not long ago, and whose alert still fires."""
+        held = await self._store.incidents.page(service=service, outcome=Outcome.HELD, limit=_HELD_AT_MOST)
+        for incident in held.items:
+            if self._clock.now() - incident.opened_at > AT_MOST:
+                break
+            if incident.fingerprint is None or incident.starts_at is None:
+                continue
+            if await self._store.alerts.still_firing(incident.fingerprint, incident.starts_at):
+                return incident
+        return None

@@ -1,35 +1,48 @@
 """The rollback itself: check once more that the world is as it was decided, mark, run the runbook, say how it ended."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from rollbackd.action.runner import Gate, Refusal, Runner, RunResult, RunStatus
 from rollbackd.clock import Clock
-from rollbackd.errors import RollbackdError
+from rollbackd.errors import RefusedError, RollbackdError
 from rollbackd.flow import plans
+from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.move import Move
 from rollbackd.model.incident import Event, Incident, Outcome
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
-from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus
+from rollbackd.model.release import Mark, Release, ReleaseStatus
 from rollbackd.releases.register import Register
+from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
+from rollbackd.supervisor import together
 
-_LONGEST_HOLD: Final = timedelta(seconds=15)  # between two looks at a pause; lifting it rings the bell
+_LONGEST_HOLD: Final = timedelta(seconds=15)  # between two looks at a pause, or at an abort; either rings the bell
 
 
 class Roll:
-    def __init__(self, *, store: Store, register: Register, runner: Runner, collector: Collector, clock: Clock) -> None:
+    def __init__(
+        self, *, store: Store, register: Register, sources: Sources, runner: Runner, collector: Collector, bell: Bell, clock: Clock
+    ) -> None:
         self._store = store
         self._register = register
+        self._sources = sources
         self._runner = runner
         self._collector = collector
+        self._bell = bell
         self._clock = clock
+        self._stopping = False
+        self._going_on: dict[asyncio.Event, Plan] = {}  # what interrupts a run that is going on, and what it runs
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def rolling_back(self, incident: Incident, policy: ServicePolicy) -> Move:
         releases = await self._register.of_service(incident.service)
@@ -37,18 +50,34 @@ class Roll:
         target = plans.release_of(releases, incident.target, incident.target_artifact)
         try:
             if target is None:
-                raise RollbackdError(f"release {incident.target} is no longer recorded")
+                raise RefusedError(f"release {incident.target} is no longer recorded", reason=Reason.NO_SAFE_TARGET)
+            plans.refuse_bad(releases, target)
             plan = plans.make(policy, suspect=suspect, target=target)
+            if plan.digest != incident.plan:
+                raise RefusedError("the plan is no longer the one that was decided on", reason=Reason.OUTDATED_PLAN)
         except RollbackdError as e:
-            return self._ask_a_person(incident, Reason.NO_SAFE_TARGET, str(e))
-        if plan.digest != incident.plan:
-            return self._ask_a_person(incident, Reason.OUTDATED_PLAN, "the plan is no longer the one that was decided on")
-        return await self._ended(incident, await self._run(incident, policy, plan, suspect, target), target)
+            reason = Reason(e.reason) if isinstance(e, RefusedError) else Reason.NO_SAFE_TARGET
+            return await self._ended(incident, RunResult(status=RunStatus.REFUSED, reason=reason, detail=str(e)))
+        return await self._ended(incident, await self._run(incident, policy, plan, suspect, target))
+
+    async def stop(self, *, grace: timedelta) -> None:
+        """No further step starts. One that runs ends by itself, within its own timeout, unless it may be interrupted; what is left
+        after that and `grace` is cut off with everything else, and observed at the next start (I10).
+        """
+        self._stopping = True
+        longest = max((step.timeout for plan in self._going_on.values() for step in plan.steps), default=timedelta(0))
+        for interrupt in self._going_on:
+            interrupt.set()
+        try:
+            async with asyncio.timeout((longest + grace).total_seconds()):
+                await self._idle.wait()
+        except TimeoutError:
+            return
 
     async def _run(self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release) -> RunResult:
         async def still_as_decided() -> Refusal | None:
             """Compare-and-set on the running version; the marks are set between this and the first step."""
-            refusal = await self._compare(policy, suspect, target)
+            refusal = await self._compare(incident, policy, suspect, target)
             if refusal is None:
                 await self._begin(incident, suspect, target)
             return refusal
@@ -59,63 +88,106 @@ class Roll:
             if current.abort_reason is not None:
                 return Gate.STOP
             pause = await self._store.pauses.facts(incident.service, self._clock.now())
-            return Gate.HOLD if pause.paused and not incident.while_paused else Gate.GO
+            return Gate.HOLD if self._stopping or (pause.paused and not incident.while_paused) else Gate.GO
 
         async def tell(kind: str, text: str, facts: Mapping[str, object]) -> None:
             await self._store.timeline.append(incident.id, NewEntry(kind, text, facts), self._clock.now())
 
-        return await self._runner.run(
-            incident.id,
-            policy,
-            plan,
-            gate=gate,
-            report=tell,
-            compare_and_set=still_as_decided,
-            first_index=incident.first_step,
-        )
+        with self._counted(plan) as interrupt:
+            async with together() as tasks:
+                waiting = tasks.create_task(self._interrupt_when_aborted(incident, interrupt), name=f"abort {incident.id}")
+                result = await self._runner.run(
+                    incident.id,
+                    policy,
+                    plan,
+                    gate=gate,
+                    report=tell,
+                    compare_and_set=still_as_decided,
+                    interrupt=interrupt,
+                    first_index=incident.first_step,
+                )
+                waiting.cancel()
+        return result
 
-    async def _compare(self, policy: ServicePolicy, suspect: Release | None, target: Release) -> Refusal | None:
+    @contextmanager
+    def _counted(self, plan: Plan) -> Iterator[asyncio.Event]:
+        """What is yielded interrupts the run, as far as its steps let themselves be interrupted."""
+        interrupt = asyncio.Event()
+        self._going_on[interrupt] = plan
+        self._idle.clear()
+        try:
+            yield interrupt
+        finally:
+            del self._going_on[interrupt]
+            if not self._going_on:
+                self._idle.set()
+
+    async def _interrupt_when_aborted(self, incident: Incident, interrupt: asyncio.Event) -> None:
+        """A store that cannot be read now is asked again: it must not cost the step that is running."""
+        while True:
+            with suppress(RollbackdError):
+                if (await self._store.incidents.get(incident.id)).abort_reason is not None:
+                    interrupt.set()
+                    return
+            await self._bell.wait(incident.id, _LONGEST_HOLD)
+
+    async def _compare(self, incident: Incident, policy: ServicePolicy, suspect: Release | None, target: Release) -> Refusal | None:
+        """What runs must be the suspect; a rollback of this incident that got stuck may have left some of the target beside it."""
         running = await self._collector.running_version(policy)
         if running.reason is Reason.NOT_APPLICABLE:
-            return None
+            return await self._compare_register(policy, suspect)
         if running.reason is not None:
             return Refusal(Reason.RUNNING_VERSION_UNKNOWN, running.detail)
         seen = ", ".join(sorted(running.answers))
-        if running.answers & {target.version, target.artifact} and target.artifact not in _names(suspect):
+        if running.answers <= _names(target):
             return Refusal(Reason.RUNNING_VERSION_CHANGED, f"the target is running already: {seen}")
-        if suspect is not None and not running.answers <= _names(suspect):
+        expected = _names(suspect) | (_names(target) if incident.first_step else frozenset())
+        if suspect is not None and not running.answers <= expected:
             return Refusal(Reason.RUNNING_VERSION_CHANGED, f"running is {seen}, decided was about {suspect.version}")
         return None
+
+    async def _compare_register(self, policy: ServicePolicy, suspect: Release | None) -> Refusal | None:
+        """Without a probe the register is all there is: nothing else may have been released after the suspect."""
+        refreshed = await self._sources.refresh(policy)
+        if refreshed.problem:
+            return Refusal(Reason.RUNNING_VERSION_UNKNOWN, refreshed.problem)
+        if suspect is None:
+            return None
+        newer = plans.released_after(await self._register.of_service(policy.name), suspect)
+        if newer is None:
+            return None
+        return Refusal(Reason.RUNNING_VERSION_CHANGED, f"{newer.version} was recorded after {suspect.version}")
 
     async def _begin(self, incident: Incident, suspect: Release | None, target: Release) -> None:
         """From the first step on the release is suspect, and the rollback is a release of its own. Said twice, it is the same."""
         if suspect is not None and suspect.mark is Mark.NONE:
             await self._register.mark(incident.service, suspect.version, Mark.SUSPECT, reason=f"rolled back in {incident.id}")
-        releases = await self._register.of_service(incident.service)
-        if not any(one.kind is ReleaseKind.ROLLBACK and one.status is ReleaseStatus.ROLLING for one in releases):
-            await self._register.rollback_started(target)
+        await self._register.rollback_started(target)
 
-    async def _ended(self, incident: Incident, result: RunResult, target: Release) -> Move:
+    async def _ended(self, incident: Incident, result: RunResult) -> Move:
         """Every way a run can end leads somewhere that is named (I9)."""
+        if result.status is RunStatus.PAUSED:
+            return Move.stay(incident, then_wait=_LONGEST_HOLD)
+        incident = await self._store.incidents.get(incident.id)  # it took minutes, in which a person may have aborted it
         now = self._clock.now()
+        succeeded = result.status is RunStatus.SUCCEEDED
+        await self._register.rollback_ended(incident.service, ReleaseStatus.LIVE if succeeded else ReleaseStatus.FAILED)
         detail = f"{result.step}: {result.detail}" if result.step and result.detail else result.detail
+        if await self._store.attempts.of_incident(incident.id):  # the cooldown counts from here, whoever took note of what before
+            ended = replace(incident, detail=detail, rollback_ended_at=now, acknowledged_by=None)
+        else:
+            ended = replace(incident, detail=detail, rollback_started_at=None)
         match result.status:
+            case _ if incident.abort_reason is not None and result.status in {RunStatus.SUCCEEDED, RunStatus.ABORTED}:
+                return Move.close(replace(ended, reason=Reason.ABORTED, detail=incident.abort_reason), Outcome.ABORTED)
             case RunStatus.SUCCEEDED:
-                await self._register.rollback_ended(incident.service, target.version, ReleaseStatus.LIVE)
-                return Move.to(Event.ROLLED_BACK, replace(incident, rollback_ended_at=now, detail=detail))
-            case RunStatus.PAUSED:
-                return Move.stay(incident, then_wait=_LONGEST_HOLD)
-            case RunStatus.REFUSED | RunStatus.UNCERTAIN:
-                await self._register.rollback_ended(incident.service, target.version, ReleaseStatus.FAILED)
-                return self._ask_a_person(incident, result.reason or Reason.STEP_UNCERTAIN, detail)
-            case RunStatus.FAILED | RunStatus.ABORTED:
-                await self._register.rollback_ended(incident.service, target.version, ReleaseStatus.FAILED)
-                outcome = Outcome.FAILED if result.status is RunStatus.FAILED else Outcome.ABORTED
-                reason = Reason.STEP_FAILED if result.status is RunStatus.FAILED else Reason.ABORTED
-                return Move.close(replace(incident, rollback_ended_at=now, reason=reason, detail=incident.abort_reason or detail), outcome)
-
-    def _ask_a_person(self, incident: Incident, reason: Reason, why: str) -> Move:
-        return Move.to(Event.ESCALATE, replace(incident, reason=reason, detail=why, escalated_at=self._clock.now()))
+                return Move.to(Event.ROLLED_BACK, ended)
+            case RunStatus.FAILED:
+                return Move.close(replace(ended, reason=Reason.STEP_FAILED), Outcome.FAILED)
+            case RunStatus.ABORTED:
+                return Move.close(replace(ended, reason=Reason.ABORTED), Outcome.ABORTED)
+            case _:
+                return Move.to(Event.ESCALATE, replace(ended, reason=result.reason or Reason.STEP_UNCERTAIN, escalated_at=now))
 
 
 def _names(release: Release | None) -> frozenset[str]:

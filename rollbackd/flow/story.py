@@ -1,5 +1,6 @@
 """Says what happens to an incident, everywhere that it is said: timeline, log, metrics, people, report."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -7,6 +8,7 @@ import structlog
 from rollbackd.clock import Clock
 from rollbackd.flow.move import Move
 from rollbackd.flow.reporting import Reporting
+from rollbackd.model.attempt import Attempt
 from rollbackd.model.decision import Action, Decision
 from rollbackd.model.incident import SEVERITIES, Incident, Outcome, Phase, Severity
 from rollbackd.notify.teller import Teller
@@ -23,9 +25,9 @@ class Story:
         self._reporting = reporting
         self._clock = clock
 
-    def opened(self, incident: Incident) -> None:
-        self._metrics.incident_opened()
-        _log.info("incident_opened", incident=incident.id, service=incident.service, trigger=incident.trigger, alertname=incident.alertname)
+    def going_on(self, incidents: int) -> None:
+        """How many incidents somebody is busy with."""
+        self._metrics.incidents_open(incidents)
 
     def entries(self, before: Incident, after: Incident, move: Move) -> tuple[NewEntry, ...]:
         """The lines of the timeline that belong into the same transaction as the move."""
@@ -35,42 +37,54 @@ class Story:
         if after.phase is not before.phase:
             data = {"from": before.phase, "to": after.phase, "outcome": after.outcome, "reason": after.reason}
             lines.append(NewEntry("phase", phase_sentence(after), data))
+        if after.reminded_at not in {None, before.reminded_at}:
+            lines.append(NewEntry("reminder", phase_sentence(after), {"reason": after.reason}))
         return tuple(lines)
 
-    async def moved(self, before: Incident, after: Incident) -> None:
-        """After the commit: tell the log, the metrics and, where a person is asked, the people."""
-        _log.info(
-            "incident_moved",
-            service=after.service,
-            phase=after.phase,
-            was=before.phase,
-            decision=after.decision,
-            reason=after.reason,
-            outcome=after.outcome,
-            suspect=after.suspect,
-            target=after.target,
-            detail=after.detail or None,
-        )
-        if after.phase is Phase.ROLLING_BACK and after.delivered_at is not None:
-            self._metrics.acted((self._clock.now() - after.delivered_at).total_seconds())
-        if after.phase in {Phase.PROPOSED, Phase.ESCALATED}:
-            await self._teller.tell(after, Severity.WARNING, phase_sentence(after))
+    async def stands(self, before: Incident | None, now: Incident) -> None:
+        """After the commit: tell the log and the metrics and, where a person is asked, the people.
 
-    async def closed(self, incident: Incident) -> None:
-        """The last word on an incident; said again after a crash, with the same id, rather than never."""
+        `before` is None when this process sees the incident for the first time. After a restart people are told again: nobody knows
+        whether the last process came to it.
+        """
+        _log.info(
+            "incident_moved" if before else "incident_taken_up",
+            service=now.service,
+            trigger=now.trigger,
+            phase=now.phase,
+            was=before.phase if before else None,
+            decision=now.decision,
+            reason=now.reason,
+            outcome=now.outcome,
+            suspect=now.suspect,
+            target=now.target,
+            detail=now.detail or None,
+        )
+        if before is not None and now.phase is Phase.ROLLING_BACK and now.delivered_at is not None:
+            self._metrics.acted((self._clock.now() - now.delivered_at).total_seconds())
+        if now.phase in {Phase.PROPOSED, Phase.ESCALATED}:
+            await self._teller.tell(now, Severity.WARNING, phase_sentence(now))
+
+    async def closed(self, incident: Incident, *, with_report: bool) -> None:
+        """The last word on an incident; said again after a crash, with the same id, rather than never.
+
+        Without its report when that cannot be made: that people hear of the end matters more.
+        """
         if incident.outcome is None:
             raise AssertionError(f"incident {incident.id} is closed without an outcome")
-        self._metrics.incident_closed()
-        if incident.rollback_started_at is not None:
+        if with_report:
+            self._reporting.write(await self._reporting.facts(incident.id))
+        await self._teller.tell(incident, SEVERITIES[incident.outcome], phase_sentence(incident))
+
+    def count(self, incident: Incident, attempts: Iterable[Attempt]) -> None:
+        """An incident that is closed and told, in the figures."""
+        for attempt in attempts:
+            if attempt.started_at is not None and attempt.ended_at is not None:
+                self._metrics.step_ended((attempt.ended_at - attempt.started_at).total_seconds())
+        if incident.rollback_started_at is not None and incident.outcome is not None:
             self._metrics.rollback_ended(incident.service, incident.outcome)
         if incident.outcome is Outcome.RECOVERED and incident.onset is not None and incident.closed_at is not None:
             self._metrics.recovered((incident.closed_at - incident.onset).total_seconds())
-        facts = await self._reporting.facts(incident.id)
-        for attempt in facts.attempts:
-            if attempt.started_at is not None and attempt.ended_at is not None:
-                self._metrics.step_ended((attempt.ended_at - attempt.started_at).total_seconds())
-        self._reporting.write(facts)
-        await self._teller.tell(incident, SEVERITIES[incident.outcome], phase_sentence(incident))
 
 
 def sentence(decision: Decision) -> str:

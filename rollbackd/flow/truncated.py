@@ -1,5 +1,6 @@
 """Alertmanager cut a batch (`truncatedAlerts`): the alerts that are missing are looked up in Prometheus' own `ALERTS`."""
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.store.store import Store
 
 _log: Final = structlog.get_logger("truncated")
+AGAIN_AFTER: Final = timedelta(seconds=30)
 _ONLY_IN_PROMETHEUS: Final = frozenset({"__name__", "alertstate"})
 
 
@@ -36,23 +38,45 @@ class TruncatedAlerts:
         self._store = store
         self._on_stored = on_stored
         self._clock = clock
+        self._missed = asyncio.Event()
 
-    async def look_up(self, missing: int) -> None:
-        """Store every firing alert of ours that Prometheus knows; those that are stored already are duplicates."""
-        _log.error("alerts_truncated", missing=missing, hint="set max_alerts: 0 on rollbackd's receiver in Alertmanager")
-        for name, client in self._clients.items():
-            rules = {
-                alert for policy in self._services.values() if policy.prometheus == name for t in policy.triggers for alert in t.alerts
-            }
-            if not rules:
-                continue
+    def missed(self, count: int) -> None:
+        """Alertmanager says that it left out so many."""
+        _log.error("alerts_truncated", missing=count, hint="set max_alerts: 0 on rollbackd's receiver in Alertmanager")
+        self._missed.set()
+
+    async def run(self) -> None:
+        """For ever: look once for however many batches were cut meanwhile (I14), and again when it could not be done (I2)."""
+        while True:
+            await self._missed.wait()
+            self._missed.clear()
             try:
-                events = await self._firing(client, rules)
+                await self._look_up()
             except RollbackdError as e:
-                _log.error("truncated_alerts_not_found", prometheus=name, error=str(e))
-                continue
-            if (await self._store.alerts.append(events)).stored:
-                self._on_stored()
+                _log.error("truncated_alerts_not_found", error=str(e), retry_in=AGAIN_AFTER.total_seconds())
+                await self._clock.sleep(AGAIN_AFTER)
+                self._missed.set()
+
+    async def _look_up(self) -> None:
+        """Store every firing alert that Prometheus knows and we do not. A server that does not answer keeps none from the others."""
+        failed: RollbackdError | None = None
+        for name, client in self._clients.items():
+            policies = [policy for policy in self._services.values() if policy.prometheus == name]
+            rules = {alert for policy in policies for trigger in policy.triggers for alert in trigger.alerts}
+            try:
+                events = [event for event in await self._firing(client, rules) if not await self._is_known(event)] if rules else []
+                if events and (await self._store.alerts.append(events)).stored:
+                    self._on_stored()
+            except RollbackdError as e:
+                failed = e
+        if failed is not None:
+            raise failed
+
+    async def _is_known(self, event: AlertEvent) -> bool:
+        """Whether it is in the service's latest incident, where it has Alertmanager's startsAt and the external labels."""
+        latest = await self._store.incidents.latest_of(event.service or "")
+        known = await self._store.alerts.of_incident(latest.id) if latest is not None else ()
+        return any(event.labels.items() <= one.labels.items() and event.starts_at <= one.starts_at for one in known)
 
     async def _firing(self, client: PrometheusClient, rules: set[str]) -> tuple[AlertEvent, ...]:
         now = self._clock.now()
@@ -64,21 +88,32 @@ class TruncatedAlerts:
         for series in answer.series:
             labels = {name: value for name, value in series.labels.items() if name not in _ONLY_IN_PROMETHEUS}
             route = self._routing.route(labels)
-            if route.service is not None:
-                active_at = datetime.fromtimestamp(float(series.samples[-1][1]), UTC)
-                events.append(
-                    AlertEvent(
-                        fingerprint=fingerprint(labels),
-                        starts_at=min(active_at, now + timedelta(seconds=5)),
-                        status=AlertStatus.FIRING,
-                        ends_at=None,
-                        labels=labels,
-                        received_at=now,
-                        service=route.service,
-                        trigger=route.trigger,
-                    )
+            if route.service is None:
+                continue
+            active_at = _instant(series.samples[-1][1])
+            if active_at is None:
+                _log.error("truncated_alert_unusable", labels=labels, value=series.samples[-1][1])
+                continue
+            events.append(
+                AlertEvent(
+                    fingerprint=fingerprint(labels),
+                    starts_at=min(active_at, now + timedelta(seconds=5)),
+                    status=AlertStatus.FIRING,
+                    ends_at=None,
+                    labels=labels,
+                    received_at=now,
+                    service=route.service,
+                    trigger=route.trigger,
                 )
+            )
         return tuple(events)
+
+
+def _instant(seconds: str) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(float(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def fingerprint(labels: Mapping[str, str]) -> str:

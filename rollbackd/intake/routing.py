@@ -1,6 +1,6 @@
 """Which service is an alert about, and which of its triggers answers it? Pure; what it costs does not grow with the services."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -26,24 +26,23 @@ class Routing:
     """Exactly one service must match: an alert that could be about two of them acts on neither."""
 
     def __init__(self, services: Mapping[str, ServicePolicy]) -> None:
-        candidates = [_Candidate.of(policy) for policy in services.values()]
-        pairs = Counter(pair for candidate in candidates for pair in candidate.pairs)
-        self._by_pair: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
+        self._by_label: dict[str, dict[str, list[_Candidate]]] = {}
         self._others: list[_Candidate] = []  # without a label to be found by, they are asked each time
-        for candidate in candidates:
-            if candidate.pairs:
-                self._by_pair[min(candidate.pairs, key=lambda pair: (pairs[pair], pair))].append(candidate)
-            else:
+        shared_by = Counter(matcher for policy in services.values() for matcher in policy.match)
+        for policy in services.values():
+            rarest = min(filter(_can_be_looked_up, policy.match), key=shared_by.__getitem__, default=None)
+            candidate = _Candidate.of(policy, rest=tuple(matcher for matcher in policy.match if matcher != rarest))
+            if rarest is None:
                 self._others.append(candidate)
+            else:
+                self._by_label.setdefault(rarest.name, {}).setdefault(rarest.value, []).append(candidate)
 
     def route(self, labels: Mapping[str, str]) -> Route:
-        matching = [
-            candidate
-            for found in (self._others, *map(self._by_pair.get, labels.items()))
-            if found
-            for candidate in found
-            if candidate.matches(labels)
-        ]
+        candidates = self._others
+        for label, by_value in self._by_label.items():
+            if found := by_value.get(labels.get(label, "")):
+                candidates = candidates + found
+        matching = [candidate for candidate in candidates if candidate.fits(labels)]
         match matching:
             case [only]:
                 return only.route(labels.get("alertname", ""))
@@ -59,21 +58,20 @@ class Routing:
 @dataclass(frozen=True, slots=True)
 class _Candidate:
     policy: ServicePolicy
-    pairs: frozenset[tuple[str, str]]  # the labels that it must have with exactly this value
+    rest: tuple[Matcher, ...]  # what is left to be asked of the labels that it was found by
     answers: Mapping[str, Route]  # by alert rule
 
     @classmethod
-    def of(cls, policy: ServicePolicy) -> "_Candidate":
-        pairs = frozenset((matcher.name, matcher.value) for matcher in policy.match if _names_a_value(matcher))
+    def of(cls, policy: ServicePolicy, *, rest: tuple[Matcher, ...]) -> "_Candidate":
         answers = {
             alert: Route(policy.name, trigger.name, None, f"fits service {policy.name}, whose trigger {trigger.name} answers {alert}")
             for trigger in reversed(policy.triggers)
             for alert in trigger.alerts
         }
-        return cls(policy, pairs, answers)
+        return cls(policy, rest, answers)
 
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        return all(matcher.matches(labels) for matcher in self.policy.match)
+    def fits(self, labels: Mapping[str, str]) -> bool:
+        return not self.rest or all(matcher.matches(labels) for matcher in self.rest)
 
     def route(self, alertname: str) -> Route:
         name = self.policy.name
@@ -82,6 +80,6 @@ class _Candidate:
         )
 
 
-def _names_a_value(matcher: Matcher) -> bool:
-    """An empty value also fits a label that is absent, and so cannot be looked up."""
+def _can_be_looked_up(matcher: Matcher) -> bool:
+    """An empty value would also fit a label that is absent."""
     return matcher.operator is MatchOperator.EQUAL and matcher.value != ""

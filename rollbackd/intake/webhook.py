@@ -6,13 +6,12 @@ everything that may be better in a moment. What is refused is raised; the server
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Protocol, Self
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from rollbackd.clock import Clock
 from rollbackd.errors import RollbackdError, TemporaryError
@@ -26,7 +25,6 @@ BODY_AT_MOST: Final = 4 * 1024 * 1024
 HELD_AT_MOST: Final = 16 * 1024 * 1024  # of all bodies that are being read or stored; parsed they take several times that
 HELD_PER_REQUEST: Final = 16 * 1024  # what a request costs beside its body
 BODY_DEADLINE: Final = timedelta(seconds=10)
-STORE_DEADLINE: Final = timedelta(seconds=10)
 RETRY_AFTER: Final = timedelta(seconds=1)
 
 _log: Final = structlog.get_logger("intake")
@@ -40,7 +38,7 @@ class Appended(Protocol):
 
 
 class Alerts(Protocol):
-    """Durable on return. Raises RollbackdError."""
+    """Durable on return. Raises RollbackdError, in bounded time."""
 
     async def append(self, events: Sequence[AlertEvent], ignored: Sequence[IgnoredAlert]) -> Appended: ...
 
@@ -81,18 +79,16 @@ class Webhook:
             TemporaryError: 503, not stored now: send it again.
         """
         self._authenticate(request)
-        if request.content_type != "application/json" or request.headers.get("Content-Encoding", "identity") != "identity":
-            raise web.HTTPUnsupportedMediaType(text="send JSON as it is: 'Content-Type: application/json' and no Content-Encoding")
+        _refuse_other_content(request)
         with _Share(self._room) as share:
+            body = await _read(request, share)
             try:
-                payload = parse(await _read(request, share), self._clock.now())
+                payload = parse(body, self._clock.now(), self.routing.route)
             except PayloadError as error:
                 raise web.HTTPBadRequest(text=str(error)) from error
-            events, ignored = self._routed(payload)
-            appended = await self._store(events, ignored)
-        no_service = len(payload.events) - len(events)
-        self._tell(payload, appended, no_service)
-        answer: dict[str, object] = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": no_service}
+            appended = await self._store(payload)
+        self._tell(payload, appended)
+        answer: dict[str, object] = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": payload.no_service}
         if payload.skipped:
             answer["skipped"] = payload.skipped
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
@@ -100,7 +96,7 @@ class Webhook:
     def _authenticate(self, request: web.Request) -> None:
         if not self._tokens:
             return
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         if scheme.lower() != "bearer" or self._tokens.person(token.strip()) is None:
             _log.warning("refused", status=401, path=request.path, remote=request.remote)
             raise web.HTTPUnauthorized(
@@ -108,41 +104,23 @@ class Webhook:
                 headers={"WWW-Authenticate": 'Bearer realm="rollbackd"'},
             )
 
-    def _routed(self, payload: Payload) -> tuple[list[AlertEvent], list[IgnoredAlert]]:
-        events: list[AlertEvent] = []
-        ignored: list[IgnoredAlert] = []
-        for event in payload.events:
-            route = self.routing.route(event.labels)
-            if route.service is None:
-                ignored.append(IgnoredAlert(received_at=event.received_at, why=route.why, labels=event.labels))
-            else:
-                events.append(replace(event, service=route.service, trigger=route.trigger))
-        now = self._clock.now()
-        ignored += [IgnoredAlert(received_at=now, why=why) for why in payload.skipped]
-        return events, ignored
-
-    async def _store(self, events: Sequence[AlertEvent], ignored: Sequence[IgnoredAlert]) -> Appended:
+    async def _store(self, payload: Payload) -> Appended:
         try:
-            async with asyncio.timeout(STORE_DEADLINE.total_seconds()):
-                return await self._alerts.append(events, ignored)
+            return await self._alerts.append(payload.events, payload.ignored)
         except TemporaryError:
             raise
-        except TimeoutError as error:
-            raise TemporaryError(
-                f"the store did not confirm within {STORE_DEADLINE.total_seconds():g} s", retry_after=RETRY_AFTER
-            ) from error
         except RollbackdError as error:
             raise TemporaryError(f"not stored: {error}", retry_after=RETRY_AFTER) from error
 
-    def _tell(self, payload: Payload, appended: Appended, no_service: int) -> None:
+    def _tell(self, payload: Payload, appended: Appended) -> None:
         """Only once it is durable."""
         if appended.stored:
             self._metrics.alert_received("stored", appended.stored)
             self._on_stored()
         if appended.duplicates:
             self._metrics.alert_received("duplicate", appended.duplicates)
-        if no_service:
-            self._metrics.alert_received("ignored", no_service)
+        if payload.no_service:
+            self._metrics.alert_received("ignored", payload.no_service)
         if payload.unusable:
             self._metrics.alert_received("unusable", payload.unusable)
             _log.warning("alerts_unusable", count=payload.unusable, first=payload.skipped[0])
@@ -150,14 +128,20 @@ class Webhook:
             self._on_truncated(payload.truncated)
 
 
+def _refuse_other_content(request: web.Request) -> None:
+    plain = request.headers.get(hdrs.CONTENT_ENCODING, "identity") == "identity"
+    if not plain or request.content_type != "application/json":
+        raise web.HTTPUnsupportedMediaType(text="send JSON as it is: 'Content-Type: application/json' and no Content-Encoding")
+
+
 async def _read(request: web.Request, share: "_Share") -> bytes:
     """The body, bounded in size and in time as a whole, however slowly it drips."""
-    if (request.content_length or 0) > BODY_AT_MOST:
-        raise web.HTTPRequestEntityTooLarge(max_size=BODY_AT_MOST, actual_size=request.content_length or 0)
     if request.content.is_eof():  # it came with its headers, as every small one does
         body = request.content.read_nowait()
         share.grow(len(body))
         return body
+    if (request.content_length or 0) > BODY_AT_MOST:
+        raise web.HTTPRequestEntityTooLarge(max_size=BODY_AT_MOST, actual_size=request.content_length or 0)
     chunks: list[bytes] = []
     size = 0
     try:

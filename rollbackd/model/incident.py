@@ -73,6 +73,7 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType({
     (Phase.ROLLING_BACK, Event.ESCALATE): Phase.ESCALATED,  # refused right before the first step
     (Phase.ROLLING_BACK, Event.ROLLED_BACK): Phase.WATCHING,
     (Phase.ROLLING_BACK, Event.CLOSE): Phase.CLOSED,
+    (Phase.WATCHING, Event.ACT): Phase.ROLLING_BACK,  # by hand: to another release, while no step is running
     (Phase.WATCHING, Event.CLOSE): Phase.CLOSED,
     (Phase.CLOSED, Event.REOPEN): Phase.DECIDING,
 })  # fmt: skip
@@ -155,6 +156,7 @@ class Incident:
     decided_at: datetime | None = None
     proposed_at: datetime | None = None
     escalated_at: datetime | None = None
+    reminded_at: datetime | None = None  # a person was asked, and then asked again at this time
     judging_since: datetime | None = None  # opened, or reopened: `give_up_after` counts from here
     rollback_started_at: datetime | None = None
     rollback_ended_at: datetime | None = None

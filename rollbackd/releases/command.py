@@ -1,11 +1,11 @@
 """Releases read from a command's JSON, such as `fly releases --json`: JMESPath picks the fields, the platform keeps the history."""
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import jmespath
+import orjson
 
 from rollbackd.clock import parse_rfc3339
 from rollbackd.errors import PermanentError, TemporaryError
@@ -33,9 +33,11 @@ async def ask(run: RunSource, policy: ServicePolicy, source: CommandSource) -> t
             "timed out" if completed.timed_out else f"ended with {completed.signal or f'exit code {completed.exit_code}'}"
         )
         raise TemporaryError(f"the release source of {policy.name} ({source.argv[0]}) {why}")
+    if completed.dropped:
+        raise PermanentError(f"the release source of {policy.name} ({source.argv[0]}) printed too much: have it list fewer releases")
     try:
-        answer = json.loads(completed.stdout)
-    except ValueError as e:
+        answer = orjson.loads(completed.stdout)
+    except orjson.JSONDecodeError as e:
         raise PermanentError(f"the release source of {policy.name} ({source.argv[0]}) did not print JSON: {e}") from e
     return parse(answer, policy.name, source)
 
@@ -46,44 +48,50 @@ def parse(answer: object, service: str, source: CommandSource) -> tuple[Release,
     Raises:
         PermanentError: a row does not have what the config says it has.
     """
-    rows = jmespath.search(source.items, answer)
-    if not isinstance(rows, list):
-        raise PermanentError(f"the release source of {service}: items {source.items!r} is not a list in its answer")
-    return tuple(_release(row, service, source) for row in rows[:_ROWS_AT_MOST])
-
-
-def _release(row: object, service: str, source: CommandSource) -> Release:
-    field = _reader(row, service)
-    status = _status(field(source.status) if source.status else None, source)
-    version = field(source.version)
-    artifact = field(source.artifact) if source.artifact else None
-    started_at = field(source.started_at)
-    live_at = field(source.live_at) if source.live_at else None
-    if version is None or started_at is None:
-        raise PermanentError(f"the release source of {service}: a row has no {source.version if version is None else source.started_at}")
     try:
-        started = _instant(started_at)
-        return Release(
-            service=service,
-            version=check_version(_text(version)),
-            artifact=check_version(_text(artifact if artifact is not None else version), what="artifact"),
-            started_at=started,
-            live_at=(_instant(live_at) if live_at is not None else started) if status is ReleaseStatus.LIVE else None,
-            status=status,
-            source="command",
-        )
-    except ValueError as e:
+        rows = jmespath.search(source.items, answer)
+        if not isinstance(rows, list):
+            raise ValueError(f"items {source.items!r} is not a list in its answer")  # noqa: TRY004 - as below
+        return tuple(_release(row, service, source) for row in rows[:_ROWS_AT_MOST])
+    except (ValueError, OverflowError, OSError) as e:  # JMESPath's are ValueErrors; the last two: a number that is no time
         raise PermanentError(f"the release source of {service}: {e}") from e
 
 
-def _reader(row: object, service: str) -> Callable[[str], object]:
-    def field(expression: str) -> object:
-        value = jmespath.search(expression, row)
-        if isinstance(value, (dict, list)):
-            raise PermanentError(f"the release source of {service}: {expression!r} is not a single value")
-        return value
+def _release(row: object, service: str, source: CommandSource) -> Release:
+    """Raises ValueError, and what a time out of range raises."""
+    status = _status(_field(row, source.status), source)
+    version, started = _required(row, source.version), _instant(_required(row, source.started_at))
+    live_at = _field(row, source.live_at)
+    return Release(
+        service=service,
+        version=check_version(_text(version)),
+        artifact=check_version(_text(_artifact(row, source, status) or version), what="artifact"),
+        started_at=started,
+        live_at=(_instant(live_at) if live_at is not None else started) if status is ReleaseStatus.LIVE else None,
+        status=status,
+        source="command",
+    )
 
-    return field
+
+def _artifact(row: object, source: CommandSource, status: ReleaseStatus) -> object:
+    """None where the version stands for it. What went live and could be a target must name its own: nothing else may be deployed."""
+    if source.artifact is None:
+        return None
+    return _required(row, source.artifact) if status is ReleaseStatus.LIVE else _field(row, source.artifact)
+
+
+def _required(row: object, expression: str) -> object:
+    value = _field(row, expression)
+    if value is None or value == "":
+        raise ValueError(f"a row has no {expression}")
+    return value
+
+
+def _field(row: object, expression: str | None) -> object:
+    value = jmespath.search(expression, row) if expression else None
+    if isinstance(value, dict | list):
+        raise ValueError(f"{expression!r} is not a single value")  # noqa: TRY004 - translated with the other unusable values
+    return value
 
 
 def _status(value: object, source: CommandSource) -> ReleaseStatus:

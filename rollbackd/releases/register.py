@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from rollbackd.clock import Clock
 from rollbackd.errors import NotFoundError
 from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus, check_version
+
+OWN: Final = "rollbackd"
+"""The source of the releases that rollbackd itself makes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,9 @@ class Releases(Protocol):
     """The part of the store that keeps releases."""
 
     async def record(self, release: Release) -> Recorded: ...
-    async def update(self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None) -> Release | None: ...
+    async def update(
+        self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None, started_at: datetime | None = None
+    ) -> Release | None: ...
     async def of_service(self, service: str) -> tuple[Release, ...]: ...
     async def mark(self, service: str, version: str, mark: Mark, reason: str) -> bool: ...
 
@@ -56,6 +61,9 @@ class Register:
     async def report(self, report: ReleaseReport) -> tuple[Release, bool]:
         """Record what was reported; the flag says whether it was new.
 
+        What a deploy tool reports of the artifact that a rollback is just putting back is that rollback, which is recorded already and
+        ends when its runbook does.
+
         Raises:
             ValueError: a version or an artifact that may not become part of a command line.
         """
@@ -63,12 +71,18 @@ class Register:
         check_version(report.artifact or report.version, what="artifact")
         now = self._clock.now()
         status = report.status or ReleaseStatus.LIVE
+        known = await self._releases.of_service(report.service)
+        rollback = _own_rollback(known)
+        if rollback is not None and (report.artifact or report.version) in {rollback.artifact, rollback.version}:
+            return rollback, False
         if report.started_at is None and status is not ReleaseStatus.ROLLING:
-            rolling = await self._rolling(report.service, report.version)
-            if rolling is not None:
+            newest = next((release for release in known if release.version == report.version), None)
+            if newest is not None and newest.status is ReleaseStatus.ROLLING:
                 live_at = (report.live_at or now) if status is ReleaseStatus.LIVE else None
-                updated = await self._releases.update(report.service, report.version, status=status, live_at=live_at)
-                return updated or rolling, False
+                updated = await self._releases.update(
+                    report.service, report.version, status=status, live_at=live_at, started_at=newest.started_at
+                )
+                return updated or newest, False
         started_at = report.started_at or report.live_at or now
         live_at = (report.live_at or started_at) if status is ReleaseStatus.LIVE else None
         recorded = await self._releases.record(
@@ -94,7 +108,10 @@ class Register:
         return next(release for release in await self._releases.of_service(service) if release.version == version)
 
     async def rollback_started(self, target: Release) -> None:
-        """Record rollbackd's own rollback as a release that is rolling."""
+        """Record rollbackd's own rollback as a release that is rolling. Said again, as after a restart, it is the same one."""
+        begun = _own_rollback(await self._releases.of_service(target.service))
+        if begun is not None and begun.artifact == target.artifact:
+            return
         await self._releases.record(
             replace(
                 target,
@@ -102,17 +119,18 @@ class Register:
                 live_at=None,
                 status=ReleaseStatus.ROLLING,
                 kind=ReleaseKind.ROLLBACK,
-                source="rollbackd",
+                source=OWN,
             )
         )
 
-    async def rollback_ended(self, service: str, version: str, status: ReleaseStatus) -> None:
+    async def rollback_ended(self, service: str, status: ReleaseStatus) -> None:
         """Only the record of the rollback itself is touched: where none was begun, the target keeps its good name."""
-        rolling = await self._rolling(service, version)
-        if rolling is not None and rolling.kind is ReleaseKind.ROLLBACK:
+        begun = _own_rollback(await self._releases.of_service(service))
+        if begun is not None:
             live_at = self._clock.now() if status is ReleaseStatus.LIVE else None
-            await self._releases.update(service, version, status=status, live_at=live_at)
+            await self._releases.update(service, begun.version, status=status, live_at=live_at, started_at=begun.started_at)
 
-    async def _rolling(self, service: str, version: str) -> Release | None:
-        newest = next((release for release in await self._releases.of_service(service) if release.version == version), None)
-        return newest if newest is not None and newest.status is ReleaseStatus.ROLLING else None
+
+def _own_rollback(releases: tuple[Release, ...]) -> Release | None:
+    """The rollback that is going on; of a service there is at most one (I1)."""
+    return next((release for release in releases if release.source == OWN and release.status is ReleaseStatus.ROLLING), None)

@@ -1,12 +1,17 @@
 """Keeps the register up to date with each service's own release source, and says when it cannot."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
 
 from rollbackd.errors import RollbackdError
 from rollbackd.model.policy import CommandSource, ServicePolicy
 from rollbackd.model.release import Release, ReleaseKind, ReleaseStatus
 from rollbackd.releases import command
-from rollbackd.releases.register import Releases
+from rollbackd.releases.register import OWN, Releases
+
+_CLOCK_SLACK: Final = timedelta(seconds=5)  # between this clock and the platform's, which often counts whole seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +37,41 @@ class Sources:
         except RollbackdError as e:
             return Refreshed(problem=str(e))
         known = await self._releases.of_service(policy.name)
-        learned = [await self._learn(release, known) for release in reversed(listed)]
+        rollbacks = [_Rollback(one, listed, policy.watch.duration) for one in known if one.source == OWN]
+        learned = [await self._learn(release, known, rollbacks) for release in reversed(listed)]
         return Refreshed(learned=sum(learned))
 
-    async def _learn(self, release: Release, known: tuple[Release, ...]) -> bool:
-        """Record a release that a source lists, unless it is one that is known under the same version and start.
-
-        One with the artifact of rollbackd's own rollback, started while that was rolling out, is that rollback.
-        """
+    async def _learn(self, release: Release, known: Iterable[Release], rollbacks: Iterable["_Rollback"]) -> bool:
+        """Record a release that a source lists, unless it is one that is known under the same version and start."""
         same = next((one for one in known if one.version == release.version and one.started_at == release.started_at), None)
-        if same is not None and (same.status is release.status or same.status is not ReleaseStatus.ROLLING):
-            return False
-        if same is not None:
-            await self._releases.update(release.service, release.version, status=release.status, live_at=release.live_at)
+        if same is None:
+            is_ours = any(rollback.made(release) for rollback in rollbacks)
+            await self._releases.record(replace(release, kind=ReleaseKind.ROLLBACK) if is_ours else release)
             return True
-        own = next((one for one in known if one.kind is ReleaseKind.ROLLBACK and _is_own_rollback(release, one)), None)
-        await self._releases.record(release if own is None else replace(release, kind=ReleaseKind.ROLLBACK))
+        if same.status is release.status or same.status is not ReleaseStatus.ROLLING:
+            return False
+        await self._releases.update(
+            release.service, release.version, status=release.status, live_at=release.live_at, started_at=release.started_at
+        )
         return True
 
 
-def _is_own_rollback(release: Release, rollback: Release) -> bool:
-    ended = rollback.live_at
-    return (
-        release.artifact == rollback.artifact
-        and rollback.started_at <= release.started_at
-        and (ended is None or release.started_at <= ended)
-    )
+@dataclass(frozen=True, slots=True)
+class _Rollback:
+    """A rollback of ours beside what the platform lists, where each deploy, that of a rollback too, is a release with a new number."""
+
+    record: Release
+    listed: Iterable[Release]
+    watched_for: timedelta
+
+    def made(self, release: Release) -> bool:
+        """It has the target's artifact, and was started between the first step and the outcome.
+
+        A rollback that did not end well has no time of its end: then until anything else was released.
+        """
+        if release.artifact != self.record.artifact or release.started_at < self.record.started_at - _CLOCK_SLACK:
+            return False
+        if self.record.live_at is not None:
+            return release.started_at <= self.record.live_at + self.watched_for + _CLOCK_SLACK
+        others = (one.started_at for one in self.listed if one.artifact != release.artifact)
+        return not any(self.record.started_at < started_at < release.started_at for started_at in others)

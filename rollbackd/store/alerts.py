@@ -9,7 +9,6 @@ import orjson
 from sqlalchemy import Row, Update, select, update
 
 from rollbackd.clock import Clock
-from rollbackd.failpoints import reach
 from rollbackd.model.alert import AlertEvent, AlertStatus, IgnoredAlert
 from rollbackd.store.columns import as_record, from_microseconds, to_microseconds
 from rollbackd.store.database import Database
@@ -38,9 +37,7 @@ class Alerts:
 
     async def append(self, events: Sequence[AlertEvent], ignored: Sequence[IgnoredAlert] = ()) -> Appended:
         """Durable on return (I2). `events` have their service; of `ignored` only the newest are kept, so that no one can fill the disk."""
-        await reach("intake.before_commit")
         stored = await self._database.append([_to_row(event) for event in events], [_to_ignored_row(alert) for alert in ignored])
-        await reach("intake.after_commit")
         return Appended(stored, len(events) - stored)
 
     async def unhandled(self, *, limit: int = 1_000) -> tuple[StoredAlert, ...]:
@@ -76,35 +73,33 @@ def handling(alert_id: int, incident_id: str | None, at: datetime) -> Update:
 def _to_row(event: AlertEvent) -> AlertRow:
     if event.service is None:
         raise ValueError(f"alert {event.name} has no service: it can only be ignored")
+    rest = {
+        "ends_at": None if event.ends_at is None else to_microseconds(event.ends_at),
+        "labels": event.labels,
+        "annotations": event.annotations,
+        "generator_url": event.generator_url,
+        "service": event.service,
+        "trigger": event.trigger,
+    }
     return (
         to_microseconds(event.starts_at),
         event.fingerprint,
         event.status.value,
         to_microseconds(event.received_at),
-        event.service,
-        event.trigger,
-        {
-            "ends_at": None if event.ends_at is None else to_microseconds(event.ends_at),
-            "labels": event.labels,
-            "annotations": event.annotations,
-            "generator_url": event.generator_url,
-        },
+        orjson.dumps(rest).decode(),
     )
 
 
 def _to_event(row: Row[Any]) -> AlertEvent:
     rest = orjson.loads(row.rest)
+    ends_at = rest.pop("ends_at")
     return AlertEvent(
         fingerprint=row.fingerprint,
         starts_at=row.starts_at,
         status=row.status,
-        ends_at=None if rest["ends_at"] is None else from_microseconds(rest["ends_at"]),
-        labels=rest["labels"],
-        annotations=rest["annotations"],
-        generator_url=rest["generator_url"],
+        ends_at=None if ends_at is None else from_microseconds(ends_at),
         received_at=row.received_at,
-        service=row.service,
-        trigger=row.trigger,
+        **rest,
     )
 
 

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from functools import partial
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Select, UpdateBase, delete, func, insert, select
 
 from rollbackd.clock import Clock
-from rollbackd.errors import RollbackdError, TemporaryError, UncertainError
+from rollbackd.errors import TemporaryError, UncertainError
+from rollbackd.failpoints import reach
 from rollbackd.store.sqlite import AlertRow, Sqlite, UnusableStoreError
 from rollbackd.store.tables import ignored_alerts
 
@@ -20,31 +22,36 @@ Query = Callable[[Connection], T]
 
 KEPT_IGNORED: Final = 1_000
 ENOUGH_FOR_ONE_COMMIT: Final = 256
+PATIENCE_SECONDS: Final = 10.0
 
 
 @dataclass(slots=True, eq=False)
-class _Write(Generic[T]):
-    query: Query[T]
-    done: "asyncio.Future[T]"
-    committed: Callable[[T], None] | None
+class _Waiting:
+    done: asyncio.Future[Any]
 
 
 @dataclass(slots=True, eq=False)
-class _Append:
+class _Write(_Waiting):
+    query: Query[Any]
+    committed: Callable[[Any], None] | None
+
+
+@dataclass(slots=True, eq=False)
+class _Append(_Waiting):
     rows: Sequence[AlertRow]
     ignored: Sequence[dict[str, Any]]
-    done: "asyncio.Future[int]"
 
 
 class Database:
-    """`run()` must be running for anything to be written."""
+    """`run()` must be running for anything to be written. Nobody waits for a write longer than twice `PATIENCE_SECONDS`."""
 
     def __init__(self, sqlite: Sqlite, clock: Clock, observe: Callable[[float], None]) -> None:
         self._sqlite = sqlite
         self._clock = clock
         self._observe = observe  # the seconds of each commit
-        self._writes: list[_Write[Any]] = []
+        self._writes: list[_Write] = []
         self._appends: list[_Append] = []
+        self._in_flight: Sequence[_Waiting] = ()
         self._wake = asyncio.Event()
         self._closed = False
 
@@ -65,10 +72,10 @@ class Database:
 
         Raises:
             TemporaryError: not written; the disk is full, say.
-            UncertainError: the store closed before it knew.
+            UncertainError: it may or may not have been written; the disk hangs, say.
             Exception: whatever `query` raises, and then nothing of it is written.
         """
-        write = _Write(query, self._future(), committed)
+        write = _Write(self._future(), query, committed)
         self._writes.append(write)
         self._wake.set()
         result: T = await write.done
@@ -76,12 +83,13 @@ class Database:
 
     async def append(self, rows: Sequence[AlertRow], ignored: Sequence[dict[str, Any]]) -> int:
         """How many of `rows` were new, once they are durable (I2)."""
-        append = _Append(rows, ignored, self._future())
+        append = _Append(self._future(), rows, ignored)
         self._appends.append(append)
         self._wake.set()
-        return await append.done
+        new: int = await append.done
+        return new
 
-    def _future(self) -> "asyncio.Future[Any]":
+    def _future(self) -> asyncio.Future[Any]:
         if self._closed:
             raise TemporaryError("the store is closed")
         return asyncio.get_running_loop().create_future()
@@ -106,8 +114,7 @@ class Database:
                 await self._commit_writes()
         finally:
             self._closed = True
-            for done in (*(write.done for write in self._writes), *(append.done for append in self._appends)):
-                _fail(done, UncertainError("the store closed before it confirmed a write: read it again before you repeat it"))
+            self._abandon("the store closed")
 
     async def _let_others_join(self) -> None:
         """Go on as soon as a turn of the event loop brings no one new: nobody waits, and a busy store commits half as often."""
@@ -117,47 +124,46 @@ class Database:
             await asyncio.sleep(0)
 
     async def _commit_appends(self) -> None:
-        appends = tuple(self._appends)
+        appends, self._appends = self._appends, []
         if not appends:
             return
         rows = [row for append in appends for row in append.rows]
         ignored = [row for append in appends for row in append.ignored]
         try:
-            with self._measured(), self._sqlite.translating():
-                new = set(await self._sqlite.append(rows)) if rows else set()
+            with self._committing(appends):
+                await reach("intake.before_commit")
+                new = await self._sqlite.append(rows) if rows else None
                 if ignored:
-                    await self._sqlite.writing.run_sync(_in_transaction, [lambda connection: _keep_newest(connection, ignored)])
-        except RollbackdError as error:
-            for append in appends:
-                _fail(append.done, error)
-            if isinstance(error, UnusableStoreError):
-                raise
+                    await self._sqlite.writing.run_sync(_in_transaction, [partial(_keep_newest, ignored=ignored)])
+                await reach("intake.after_commit")
+        except UnusableStoreError as error:
+            _fail(appends, error)
+            raise
+        except Exception as error:  # noqa: BLE001 - it is the callers': whatever it is, none of them may answer that it is stored
+            _fail(appends, error)
         else:
-            all_are_new = len(new) == len(rows)
+            left = None if new is None else set(new)
             for append in appends:
-                stored = len(append.rows) if all_are_new else _take(new, append.rows)
+                stored = len(append.rows) if left is None else _take(left, append.rows)
                 if not append.done.done():
                     append.done.set_result(stored)
-        del self._appends[: len(appends)]
 
     async def _commit_writes(self) -> None:
-        writes = tuple(self._writes)
+        writes, self._writes = self._writes, []
         if writes:
             await self._commit(writes)
-            del self._writes[: len(writes)]
 
-    async def _commit(self, writes: Sequence[_Write[Any]]) -> None:
+    async def _commit(self, writes: Sequence[_Write]) -> None:
         """All in one transaction; if that fails, each in its own, so that one that is refused takes no other with it."""
         try:
-            with self._measured(), self._sqlite.translating():
+            with self._committing(writes):
                 results = await self._sqlite.writing.run_sync(_in_transaction, [write.query for write in writes])
         except UnusableStoreError as error:
-            for write in writes:
-                _fail(write.done, error)
+            _fail(writes, error)
             raise
         except Exception as error:  # noqa: BLE001 - it is the caller's: the query is, and so is what it raises
             if len(writes) == 1:
-                _fail(writes[0].done, error)
+                _fail(writes, error)
             else:
                 for write in writes:
                     await self._commit([write])
@@ -169,10 +175,32 @@ class Database:
                     write.done.set_result(result)
 
     @contextmanager
-    def _measured(self) -> Iterator[None]:
+    def _committing(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
+        """Measured, translated, and with an alarm: one for all of them, since a timer for each would cost as much as its row."""
+        self._in_flight = waiting
+        self._set_alarm()
         started = self._clock.monotonic()
-        yield
+        try:
+            with self._sqlite.translating():
+                yield
+        finally:
+            self._alarm.cancel()
+        self._in_flight = ()
         self._observe(self._clock.monotonic() - started)
+
+    def _set_alarm(self) -> None:
+        self._alarm = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._ring)
+
+    def _ring(self) -> None:
+        self._abandon(f"the disk has not confirmed a commit for {PATIENCE_SECONDS:g} s")
+        self._set_alarm()  # for whoever comes while it still hangs
+
+    def _abandon(self, why: str) -> None:
+        """What is being committed may yet be written; what only waits never will be."""
+        _fail(self._in_flight, UncertainError(f"{why}: this may or may not have been written, read it again before you repeat it"))
+        _fail((*self._appends, *self._writes), TemporaryError(f"{why}: not written"))
+        self._appends.clear()
+        self._writes.clear()
 
 
 def _in_transaction(connection: Connection, queries: Sequence[Query[Any]]) -> list[Any]:
@@ -193,6 +221,7 @@ def _take(new: set[Any], rows: Sequence[AlertRow]) -> int:
     return len(taken)
 
 
-def _fail(done: "asyncio.Future[Any]", error: BaseException) -> None:
-    if not done.done():
-        done.set_exception(error)
+def _fail(waiting: Sequence[_Waiting], error: Exception) -> None:
+    for one in waiting:
+        if not one.done.done():
+            one.done.set_exception(error)

@@ -45,12 +45,17 @@ class Releases:
         """Newest first."""
         return await self._database.all(_newest_first().where(releases.c.service == service).limit(limit), record_of)
 
-    async def update(self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None) -> Release | None:
-        """How the newest release of this version went on. None: there is none."""
+    async def update(
+        self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None, started_at: datetime | None = None
+    ) -> Release | None:
+        """How the release of this version went on: the one that started then, else the newest. None: there is none."""
+        wanted = _of_version(service, version)
+        if started_at is not None:
+            wanted = wanted.where(releases.c.started_at == started_at)
 
         def query(connection: Connection) -> Release | None:
-            newest: Release | None = connection.scalar(_of_version(service, version).limit(1))
-            return None if newest is None else _write(connection, replace(newest, status=status, live_at=live_at))
+            found: Release | None = connection.scalar(wanted.limit(1))
+            return None if found is None else _write(connection, replace(found, status=status, live_at=live_at))
 
         return await self._database.write(query)
 

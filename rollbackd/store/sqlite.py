@@ -6,16 +6,16 @@ that, and every other one is opened read-only.
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Set
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
 import aiosqlite
-import orjson
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
@@ -27,20 +27,15 @@ from rollbackd.store import maintenance, schema
 from rollbackd.store.lock import locked
 
 APPLICATION_ID: Final = 0x726C6264  # "rlbd", in the header of every store
-OLDEST_SQLITE: Final = (3, 38, 0)  # the first with `->>`; RETURNING is older
+OLDEST_SQLITE: Final = (3, 35, 0)  # the first with RETURNING, which the timeline asks for
 READERS: Final = 4
 
-AlertRow = tuple[int, str, str, int, str, str | None, dict[str, Any]]
-"""starts_at, fingerprint, status, received_at, service, trigger, rest; instants in microseconds."""
+ROWS_PER_STATEMENT: Final = 64
+
+AlertRow = tuple[int, str, str, int, str]
+"""starts_at, fingerprint, status, received_at, rest; instants in microseconds."""
 AlertKey = tuple[int, str, str]
 """starts_at, fingerprint, status."""
-
-# However many rows: one statement, which is one transaction and one trip to the connection's thread.
-_APPEND: Final = """
-INSERT INTO alerts (starts_at, fingerprint, status, received_at, service, trigger, rest)
-SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6 FROM json_each(?) WHERE true
-ON CONFLICT DO NOTHING RETURNING starts_at, fingerprint, status
-"""
 _SETTINGS: Final = (("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2), ("foreign_keys", "ON", 1))
 _UNUSABLE: Final = MappingProxyType({
     sqlite3.SQLITE_NOTADB: "is not an SQLite database: set store.url to another file, or restore a backup",
@@ -99,19 +94,44 @@ def path_of(url: str) -> Path:
 class Sqlite:
     """An open file: `writing` is the only connection that writes, those of `readers` cannot."""
 
-    def __init__(self, path: Path, writing: AsyncConnection, driver: aiosqlite.Connection, readers: AsyncEngine) -> None:
+    def __init__(self, path: Path, writing: AsyncConnection, driver: aiosqlite.Connection, readers: AsyncEngine, newest_alert: int) -> None:
         self.path = path
         self.writing = writing
         self.readers = readers
         self._driver = driver
+        self._newest_alert = newest_alert
 
-    def translating(self) -> Any:
+    def translating(self) -> AbstractContextManager[None]:
         return translating(self.path)
 
-    async def append(self, rows: Sequence[AlertRow]) -> list[AlertKey]:
-        """Durable when it returns, with the keys of those that were new."""
-        found: Iterable[Any] = await self._driver.execute_fetchall(_APPEND, (orjson.dumps(rows).decode(),))
-        return list(found)
+    async def append(self, rows: Sequence[AlertRow]) -> Set[AlertKey] | None:
+        """Durable when it returns. None: all of them were new; else the keys of those that were."""
+        before = self._newest_alert
+        if len(rows) <= ROWS_PER_STATEMENT:  # a statement alone is a transaction: one trip to the connection's thread
+            inserts = [await self._insert(rows)]
+        else:
+            async with self.writing.begin():
+                inserts = [await self._insert(rows[at : at + ROWS_PER_STATEMENT]) for at in range(0, len(rows), ROWS_PER_STATEMENT)]
+        inserted = sum(insert.rowcount for insert in inserts)
+        if inserted == 0:
+            return frozenset()
+        self._newest_alert = max(insert.lastrowid or 0 for insert in inserts if insert.rowcount)
+        if inserted == len(rows):
+            return None
+        keys = "SELECT starts_at, fingerprint, status FROM alerts WHERE id > ?"
+        new: Iterable[Any] = await self._driver.execute_fetchall(keys, (before,))
+        return frozenset(new)
+
+    async def _insert(self, rows: Sequence[AlertRow]) -> aiosqlite.Cursor:
+        return await self._driver.execute(_insertion(len(rows)), [value for row in rows for value in row])
+
+
+@cache
+def _insertion(rows: int) -> str:
+    """All rows in one statement, and none returned: for each that is, the thread would give the interpreter's lock away and wait for
+    it again, which costs more than the row."""
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * rows)
+    return f"INSERT INTO alerts (starts_at, fingerprint, status, received_at, rest) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608 - no value
 
 
 @asynccontextmanager
@@ -125,7 +145,7 @@ async def opened(url: str) -> AsyncIterator[Sqlite]:
     """
     path = path_of(url)
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
-        raise MisconfiguredError(f"SQLite {sqlite3.sqlite_version} is too old: rollbackd needs 3.38 or newer")
+        raise MisconfiguredError(f"SQLite {sqlite3.sqlite_version} is too old: rollbackd needs 3.35 or newer")
     async with AsyncExitStack() as stack:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -140,9 +160,10 @@ async def opened(url: str) -> AsyncIterator[Sqlite]:
             await _configure(driver)
             if schema.must_upgrade(revision):
                 await _upgrade(path, writing, backup=revision is not None)
+            newest_alert = await _ask(driver, "SELECT coalesce(max(id), 0) FROM alerts")
         readers = _read_only(path)
         stack.push_async_callback(readers.dispose)  # before the writer: the connection that closes last is the one that checkpoints
-        yield Sqlite(path, writing, driver, readers)
+        yield Sqlite(path, writing, driver, readers, newest_alert)
 
 
 def _writer(path: Path) -> AsyncEngine:
@@ -180,7 +201,7 @@ async def _configure(driver: aiosqlite.Connection) -> None:
             raise MisconfiguredError(f"SQLite keeps {name} at {found}, not {value}: the store must be on a local disk", path="store.url")
 
 
-async def _ask(driver: aiosqlite.Connection, question: str) -> object:
+async def _ask(driver: aiosqlite.Connection, question: str) -> Any:
     ((answer,),) = await driver.execute_fetchall(question)
     return answer
 

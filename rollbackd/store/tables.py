@@ -77,12 +77,11 @@ alerts: Final = Table(
     Column("fingerprint", Text, nullable=False),
     Column("status", Code(AlertStatus), nullable=False),
     Column("received_at", Instant, nullable=False),
-    Column("service", Text, nullable=False),
-    Column("trigger", Text),
     Column("rest", Text, nullable=False),
     Column("handled_at", Instant),
     Column("incident_id", String(64), ForeignKey("incidents.id", ondelete="CASCADE")),
     UniqueConstraint("starts_at", "fingerprint", "status", name="alert_event_key"),
+    sqlite_autoincrement=True,
 )
 _unhandled = alerts.c.handled_at.is_(None)
 Index("alerts_unhandled", alerts.c.id, sqlite_where=_unhandled, postgresql_where=_unhandled)

@@ -25,7 +25,7 @@ async def bad_release(world: ProcessWorld) -> None:
 @pytest.mark.parametrize("failpoint", sorted(FAILPOINTS))
 async def test_rows_1_to_7_killed_at_every_write_and_boundary(tmp_path: Path, failpoint: str) -> None:
     """Killed there once, started again: Alertmanager resends what was not acknowledged, the incident ends, each version ran once."""
-    async with ProcessWorld(tmp_path) as world:
+    async with ProcessWorld(tmp_path, watch={"duration": "30s", "interval": "200ms", "stable_for": "600ms"}) as world:
         await bad_release(world)
         await world.stop()
         world.failpoint = f"{failpoint}:kill"

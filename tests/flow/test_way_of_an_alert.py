@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rollbackd.action.runner import Runner
 from rollbackd.clock import SystemClock
 from tests.flow.world import SERVICE, World
 
@@ -81,7 +82,10 @@ async def test_a_rollback_that_fails_says_so(tmp_path: Path) -> None:
         assert versions(world) == ["v2"]
 
 
-async def test_exit_0_alone_is_no_success(tmp_path: Path) -> None:
+async def test_exit_0_alone_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = Runner.__init__.__kwdefaults__
+    assert patience is not None
+    monkeypatch.setitem(patience, "observe_for", timedelta(milliseconds=500))
     async with World(tmp_path) as world:
         await bad_release(world)
         (tmp_path / "lie").touch()

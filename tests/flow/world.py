@@ -13,8 +13,8 @@ are settings, and are sub-second here.
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -31,24 +31,40 @@ REQUESTS = 1000.0
 _PATIENCE = 20.0
 
 _TOOL = """#!/bin/sh
-# deploy VERSION | deploy --status: keeps what is live, and writes every effect down
+# deploy VERSION | deploy --status | deploy --say TEXT: keeps what is live, and writes every effect down
 cd {directory} || exit 1
-if [ "$1" = --status ]; then cat live; exit 0; fi
+if [ "$1" = --status ]; then [ ! -e mute ] || exit 1; cat live; exit 0; fi
+if [ "$1" = --say ]; then echo "$2" >>said; exit 0; fi
 if [ -e refuse ]; then echo 'the registry does not answer' >&2; exit 1; fi
 echo "$(date +%s.%N) $1" >>effects.log
 [ -e lie ] || echo "$1" >live
 [ ! -e linger ] || sleep 60
+while [ -e hold ]; do sleep 0.02; done
 echo "deployed $1"
 """
 
 
 class World:
-    def __init__(self, directory: Path, *, bad: tuple[str, ...] = ("v2",), **settings: Any) -> None:
+    """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
+    service.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        bad: tuple[str, ...] = ("v2",),
+        deploying: Mapping[str, Any] | None = None,
+        then: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
         self.directory = directory
         self.tool = directory / "deploy"
         self.bad = set(bad)
         self.outage_since: datetime | None = None
         self.settings = settings
+        self.deploying = deploying or {}
+        self.then = then
         self.token = secrets.token_hex(8)
         self.prometheus = FakePrometheus()
         self.daemon: app.Daemon | None = None
@@ -108,6 +124,7 @@ class World:
                 "settling": "1ms",
                 "give_up_after": "1s",
                 "recheck_every": "200ms",
+                "shutdown_grace": "1s",
                 "blame_window": "1m",
                 "watch": {"duration": "4s", "interval": "200ms", "stable_for": "600ms"},
             },
@@ -140,9 +157,40 @@ class World:
                     "timeout": "10s",
                     "idempotent": True,
                     "probe": {"run": [str(self.tool), "--status"], "equals": "${target.version}"},
-                }
+                    **self.deploying,
+                },
+                *({"name": f"say {text}", "run": [str(self.tool), "--say", text], "timeout": "10s"} for text in self.then),
             ],
         }
+
+    @property
+    def said(self) -> list[str]:
+        """By the steps that followed."""
+        file = self.directory / "said"
+        return file.read_text().split() if file.exists() else []
+
+    @contextmanager
+    def told(self, *names: str) -> Iterator[None]:
+        """The tool is told to behave so for as long as the block lasts: `refuse`, `lie`, `mute`, `linger` or `hold`."""
+        for name in names:
+            (self.directory / name).touch()
+        try:
+            yield
+        finally:
+            for name in names:
+                (self.directory / name).unlink(missing_ok=True)
+
+    async def deployed(self, *versions: str) -> None:
+        """Once the tool has had exactly these effects."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                while self.versions() != list(versions):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise AssertionError(f"wanted {versions}, deployed was {self.versions()}") from None
+
+    def versions(self) -> list[str]:
+        return [version for _, version in self.effects()]
 
     def measure(self) -> None:
         """Prometheus measures what runs: bad versions fail every third request."""
@@ -240,6 +288,12 @@ class World:
 
     async def closed(self, *, nth: int = 1) -> Mapping[str, Any]:
         return await self.reached("closed", nth=nth)
+
+    async def step_ended(self, step: str) -> None:
+        """Once an attempt of this step has an outcome."""
+        async with asyncio.timeout(_PATIENCE):
+            while all(one["step"] != step or one["ended_at"] is None for one in (await self.incidents())[0]["attempts"]):
+                await asyncio.sleep(0.02)
 
     async def held_for_now(self, reason: str) -> Mapping[str, Any]:
         """The newest incident, once it is judged again and again for this reason."""

@@ -96,8 +96,10 @@ def stories(draw: st.DrawFn, breached: st.SearchStrategy[int]) -> str:
 
 
 def some_release(seconds_ago: int) -> st.SearchStrategy[Release]:
+    """The same artifact may come under several versions."""
     return st.builds(
-        lambda number, **changes: release(f"v{number}", ago=timedelta(seconds=seconds_ago), **changes),
+        lambda number, build, **changes: release(f"v{number}", ago=timedelta(seconds=seconds_ago), artifact=f"image:{build}", **changes),
+        st.integers(2, 9),
         st.integers(2, 9),
         status=mostly(ReleaseStatus.LIVE, ReleaseStatus.ROLLING, ReleaseStatus.FAILED),
         kind=mostly(ReleaseKind.RELEASE, ReleaseKind.ROLLBACK),
@@ -203,7 +205,7 @@ def test_i4_never_to_a_bad_unrecorded_or_running_release(told: Told) -> None:
     assert target.started_at < suspect.started_at
     assert target.artifact != suspect.artifact
     assert target.status is ReleaseStatus.LIVE
-    assert all(each.mark is Mark.NONE for each in case.releases if each.version == target.version)
+    assert all(each.mark is Mark.NONE for each in case.releases if each.version == target.version or each.artifact == target.artifact)
     if decision.action is Action.ROLL_BACK:
         assert not case.running.answers & {target.version, target.artifact}
         newest = max(case.releases, key=lambda each: each.started_at)
@@ -222,6 +224,7 @@ def test_no_guard_is_talked_down(told: Told) -> None:
     assert not acts(replace(case, history=History(last_rollback_completed_at=NOW)))
     assert not acts(replace(case, running=RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN)))
     assert not acts(replace(case, releases=()))
+    assert not acts(replace(case, releases_problem="the source timed out"))
 
 
 def without(evidence: IndicatorEvidence, lost: set[int], *, left_out: bool) -> IndicatorEvidence:

@@ -24,6 +24,7 @@ from tests.unit.decision.builders import (
 ORDER = (
     "stale_alert",
     "trigger HighErrorRate",
+    "releases",
     "no_recent_release",
     "breach_predates_release",
     "paused",

@@ -65,6 +65,23 @@ SCENARIOS = {
     "the alert's own is healthy, another is breached for a moment": (both("H9", "B1"), HOLD, Reason.NOT_CONFIRMED),
     "the alert's own is healthy, another is unknown": (both("H9", "U9"), HOLD, Reason.HEALTHY),
     "the alert's own is unknown, another is healthy": (both("U9", "H9"), HOLD, Reason.UNKNOWN),
+    # The register
+    "the release source does not answer": (case_of(releases_problem="fly timed out"), HOLD, Reason.UNKNOWN),
+    "the release source does not answer, so nothing is let go either": (
+        case_of(releases=[V1], releases_problem="fly timed out"),
+        HOLD,
+        Reason.UNKNOWN,
+    ),
+    "the release source does not answer, and the service is healthy": (
+        case_of("H9", releases_problem="fly timed out"),
+        HOLD,
+        Reason.HEALTHY,
+    ),
+    "the release source does not answer, and blame is off": (
+        case_of(policy=service_policy(blame=False), releases_problem="fly timed out"),
+        HOLD,
+        Reason.UNKNOWN,
+    ),
     # Blame
     "nothing was released for a day": (case_of(releases=[V1]), HOLD, Reason.NO_RECENT_RELEASE),
     "nothing was ever recorded": (case_of(releases=[]), HOLD, Reason.NO_RECENT_RELEASE),

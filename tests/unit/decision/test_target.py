@@ -1,12 +1,14 @@
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from rollbackd.decision.decide import decide
 from rollbackd.decision.target import choose_target
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus
-from tests.unit.decision.builders import HOUR, NOW, release
+from tests.unit.decision.builders import HOUR, NOW, V1, case_of, release
 
 
 def line_of(*versions: str | tuple[str, dict[str, Any]]) -> tuple[Release, ...]:
@@ -33,6 +35,14 @@ TARGETS = {
     "not one that never ended": (line_of("v3", ("v2", ROLLING), "v1"), ("v1", Reason.PASSED)),
     "not a bad one": (line_of("v3", ("v2", marked(Mark.BAD)), "v1"), ("v1", Reason.PASSED)),
     "not a suspect one": (line_of("v3", ("v2", marked(Mark.SUSPECT)), "v1"), ("v1", Reason.PASSED)),
+    "not the artifact of a bad one under another version": (
+        line_of("v4", ("v3", {"artifact": "a"}), ("v2", {"artifact": "a", **marked(Mark.BAD)}), "v1"),
+        ("v1", Reason.PASSED),
+    ),
+    "not the artifact of a suspect one that came back later": (
+        line_of("v4", ("v3", {"artifact": "a", **marked(Mark.SUSPECT)}), "v2", ("v1", {"artifact": "a"})),
+        ("v2", Reason.PASSED),
+    ),
     "a version that is bad in one record is bad in all": (
         line_of("v4", "v2", ("v3", {}), ("v2", marked(Mark.BAD)), "v1"),
         ("v3", Reason.PASSED),
@@ -95,6 +105,12 @@ def test_the_target(releases: tuple[Release, ...], expected: tuple[str | None, R
 def test_what_came_after_the_suspect_is_no_target() -> None:
     v3, v2, v1 = line_of("v3", "v2", "v1")
     assert choose_target(v2, (v3, v2, v1), NOW).target == v1
+
+
+def test_of_two_that_started_at_once_the_one_that_was_recorded_later_came_later() -> None:
+    tenth, ninth = (release(version, ago=timedelta(seconds=150)) for version in ("10", "9"))
+    decision = decide(case_of(releases=[tenth, ninth, V1]), NOW)
+    assert (decision.suspect, decision.target) == (tenth, ninth)
 
 
 def test_a_later_mark_counts_for_the_earlier_record() -> None:

@@ -107,4 +107,5 @@ def test_a_service_is_found_by_the_label_that_tells_it_from_the_others() -> None
     fleet = routing(*(policy(f"s{number}", f'env="staging",service="s{number}"') for number in range(1000)))
     assert fleet.route({"env": "staging", "service": "s7", "alertname": "HighErrorRate"}).service == "s7"
     assert fleet._others == []
-    assert {len(found) for found in fleet._by_pair.values()} == {1}, "so one service is asked, however many there are"
+    assert {len(found) for found in fleet._by_label["service"].values()} == {1}, "so one service is asked, however many there are"
+    assert fleet._by_label.keys() == {"service"}

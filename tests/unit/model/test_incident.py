@@ -13,7 +13,7 @@ deciding      proposed  -         escalated  rolling_back  -             -      
 proposed      -         deciding  escalated  rolling_back  rolling_back  -            closed  -
 escalated     -         -         -          rolling_back  rolling_back  -            closed  -
 rolling_back  -         -         escalated  -             -             watching     closed  -
-watching      -         -         -          -             -             -            closed  -
+watching      -         -         -          rolling_back  -             -            closed  -
 closed        -         -         -          -             -             -            -       deciding
 """
 """The whole product (phase, event), drawn by hand; a dash is refused."""

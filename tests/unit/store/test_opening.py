@@ -183,7 +183,7 @@ class TestRefused:
                 pass
 
     async def test_a_library_that_is_too_old(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
         with pytest.raises(MisconfiguredError, match="too old"):
             async with state.open():
                 pass

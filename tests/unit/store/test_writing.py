@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Awaitable, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -10,10 +11,10 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from rollbackd.clock import SystemClock
-from rollbackd.errors import PermanentError, TemporaryError, UncertainError
+from rollbackd.errors import PermanentError, RollbackdError, TemporaryError, UncertainError
 from rollbackd.failpoints import ENVIRONMENT_VARIABLE, FailpointError
 from rollbackd.model.attempt import AttemptStatus
-from rollbackd.store import sqlite
+from rollbackd.store import database, sqlite
 from rollbackd.store.database import Database, Query
 from rollbackd.store.sqlite import Sqlite, UnusableStoreError
 from rollbackd.store.store import Store
@@ -131,7 +132,7 @@ class TestBrokenDisk:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
 
-        async def append(*_: object) -> list[sqlite.AlertKey]:
+        async def append(*_: object) -> Set[sqlite.AlertKey] | None:
             raise error
 
         monkeypatch.setattr(Sqlite, "append", append)
@@ -150,12 +151,50 @@ class TestBrokenDisk:
         heard = await asyncio.gather(
             store.alerts.append([samples.alert()]), store.audit.append(NOW, "oncall", "", "", ""), return_exceptions=True
         )
-        assert [type(error) for error in heard] == [UnusableStoreError, UncertainError]
+        assert [type(error) for error in heard] == [UnusableStoreError, TemporaryError]
         (ended,) = await serving
         assert isinstance(ended, UnusableStoreError)
         assert "was not kept by the disk" in str(ended)
         with pytest.raises(TemporaryError, match="closed"):
             await store.alerts.append([samples.alert()])
+
+
+class TestHangingDisk:
+    """Nobody waits for ever: whose write was begun hears that it is uncertain, the others that it is not written."""
+
+    async def test_everybody_is_told_and_it_goes_on_afterwards(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        begun, goes_on = asyncio.Event(), asyncio.Event()
+        original = Sqlite.append
+
+        async def append(self: Sqlite, rows: Sequence[sqlite.AlertRow]) -> Set[sqlite.AlertKey] | None:
+            begun.set()
+            await goes_on.wait()
+            return await original(self, rows)
+
+        monkeypatch.setattr(Sqlite, "append", append)
+        monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.02)
+        async with state.open() as store, asyncio.TaskGroup() as tasks:
+            first = tasks.create_task(caught(store.alerts.append([samples.alert()])))
+            await begun.wait()
+            behind = [caught(store.alerts.append([samples.alert(fingerprint="x")])), caught(store.audit.append(NOW, "oncall", "", "", ""))]
+            refused = await asyncio.gather(*behind)
+            assert [type(error) for error in refused] == [TemporaryError, TemporaryError]
+            assert all("not written" in str(error) for error in refused)
+            assert isinstance(await first, UncertainError)
+            later = await caught(store.alerts.append([samples.alert(fingerprint="y")]))
+            assert isinstance(later, TemporaryError), "the alarm rings again"
+            goes_on.set()
+            await store.audit.append(NOW, "afterwards", "", "", "")
+            assert [stored.event.fingerprint for stored in await store.alerts.unhandled()] == [samples.alert().fingerprint]
+            assert [entry.person for entry in await store.audit.newest()] == ["afterwards"]
+
+
+async def caught(attempt: Awaitable[object]) -> Exception | None:
+    try:
+        await attempt
+    except RollbackdError as error:
+        return error
+    return None
 
 
 async def test_the_audit_refuses_to_be_changed(state: StateDirectory) -> None:
@@ -238,8 +277,8 @@ async def everything(store: Store) -> None:
 
 async def test_nothing_is_written_unless_it_runs(state: StateDirectory) -> None:
     async with sqlite.opened(f"sqlite:///{state.file}") as file:
-        database = Database(file, SystemClock(), lambda _: None)
-        database.close()
+        writer = Database(file, SystemClock(), lambda _: None)
+        writer.close()
         with pytest.raises(TemporaryError):
-            await database.append([], [])
-        await database.run()
+            await writer.append([], [])
+        await writer.run()

@@ -95,14 +95,13 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.Column("status", sa.String(32), nullable=False),
         sa.Column("received_at", sa.BigInteger(), nullable=False),
-        sa.Column("service", sa.Text(), nullable=False),
-        sa.Column("trigger", sa.Text(), nullable=True),
         sa.Column("rest", sa.Text(), nullable=False),
         sa.Column("handled_at", sa.BigInteger(), nullable=True),
         sa.Column("incident_id", sa.String(length=64), nullable=True),
         sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("starts_at", "fingerprint", "status", name="alert_event_key"),
+        sqlite_autoincrement=True,
     )
     op.create_index(
         "alerts_of_incident",

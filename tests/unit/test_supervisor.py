@@ -1,0 +1,80 @@
+import asyncio
+
+import pytest
+
+from rollbackd.errors import PermanentError, TemporaryError
+from rollbackd.supervisor import Supervisor, together
+
+
+async def fail(error: Exception) -> None:
+    raise error
+
+
+async def wait_for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+class TestTogether:
+    async def test_what_one_raises_is_raised_as_itself(self) -> None:
+        """In a group no caller would catch it by its family."""
+        with pytest.raises(TemporaryError, match="full"):
+            async with together() as tasks:
+                tasks.create_task(wait_for_ever())
+                tasks.create_task(fail(TemporaryError("the disk is full")))
+
+    async def test_what_the_block_raises_ends_the_others(self) -> None:
+        with pytest.raises(TemporaryError):
+            async with together() as tasks:
+                waiting = tasks.create_task(wait_for_ever())
+                raise TemporaryError("no")
+        assert waiting.cancelled()
+
+    async def test_an_error_keeps_its_cause(self) -> None:
+        async def translate() -> None:
+            try:
+                raise OSError("no space")
+            except OSError as e:
+                raise TemporaryError("the store cannot be used now") from e
+
+        with pytest.raises(TemporaryError) as caught:
+            async with together() as tasks:
+                tasks.create_task(translate())
+        assert isinstance(caught.value.__cause__, OSError)
+
+    async def test_of_several_a_bug_is_told_rather_than_what_was_foreseen(self) -> None:
+        with pytest.raises(ZeroDivisionError):
+            async with together() as tasks:
+                tasks.create_task(fail(PermanentError("refused")))
+                tasks.create_task(fail(ZeroDivisionError()))
+
+    async def test_the_values_are_there_afterwards(self) -> None:
+        async with together() as tasks:
+            one = tasks.create_task(asyncio.sleep(0, result=1))
+        assert one.result() == 1
+
+    async def test_a_cancellation_passes(self) -> None:
+        async def work() -> None:
+            async with together() as tasks:
+                tasks.create_task(wait_for_ever())
+
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(work())
+            await asyncio.sleep(0)
+            task.cancel()
+        assert task.cancelled()
+
+
+class TestSupervisor:
+    async def test_leaving_it_ends_what_runs_for_ever(self) -> None:
+        async with Supervisor() as supervisor:
+            task = supervisor.spawn("for ever", wait_for_ever())
+            await asyncio.sleep(0)
+        assert task.cancelled()
+        assert task.get_name() == "for ever"
+
+    async def test_a_task_that_fails_takes_everything_down(self) -> None:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with Supervisor() as supervisor:
+                supervisor.spawn("broken", fail(ZeroDivisionError()))
+                await wait_for_ever()
+        assert caught.group_contains(ZeroDivisionError)
