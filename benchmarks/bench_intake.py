@@ -81,19 +81,22 @@ async def running(name: str) -> AsyncIterator[str]:
     with tempfile.TemporaryDirectory(dir=HERE) as directory, socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
         free.close()
-        command = [sys.executable, "-m", "benchmarks.bench_intake", "--serve", name, str(port), directory]
-        if name == "webhook":
-            never = {"match": {"type": "value", "value": "never", "parameter": {"source": "payload", "name": "status"}}}
-            hooks = Path(directory, "hooks.json")
-            hooks.write_text(json.dumps([{"id": "alertmanager", "execute-command": "/bin/true", "trigger-rule": never}]))
-            command = ["webhook", "-hooks", str(hooks), "-ip", "127.0.0.1", "-port", str(port)]
-        process = await asyncio.create_subprocess_exec("taskset", "-c", SERVER_CORE, *command, cwd=HERE.parent)
+        process = await asyncio.create_subprocess_exec("taskset", "-c", SERVER_CORE, *command(name, port, Path(directory)), cwd=HERE.parent)
         try:
             await listening(port)
             yield f"http://127.0.0.1:{port}{PATH}"
         finally:
             process.terminate()
             await process.wait()
+
+
+def command(name: str, port: int, directory: Path) -> list[str]:
+    if name != "webhook":
+        return [sys.executable, "-m", "benchmarks.bench_intake", "--serve", name, str(port), str(directory)]
+    never = {"match": {"type": "value", "value": "never", "parameter": {"source": "payload", "name": "status"}}}
+    hooks = directory / "hooks.json"
+    hooks.write_text(json.dumps([{"id": "alertmanager", "execute-command": "/bin/true", "trigger-rule": never}]))
+    return ["webhook", "-hooks", str(hooks), "-ip", "127.0.0.1", "-port", str(port)]
 
 
 async def listening(port: int) -> None:

@@ -92,12 +92,13 @@ class Conductor:
         self._arrived.set()
 
     def go_on(self, incident_id: str) -> None:
-        """Have a task for this open incident, and wake it."""
-        if incident_id not in self._running:
-            self._running.add(incident_id)
-            self._supervisor.spawn(f"incident {incident_id}", self._conduct(incident_id))
-            self._story.going_on(len(self._running))
-        self._bell.ring(incident_id)
+        """Have a task for this open incident, or wake the one that it has. A new one looks at once, and is not to look twice at once."""
+        if incident_id in self._running:
+            self._bell.ring(incident_id)
+            return
+        self._running.add(incident_id)
+        self._supervisor.spawn(f"incident {incident_id}", self._conduct(incident_id))
+        self._story.going_on(len(self._running))
 
     async def _take_alerts(self) -> None:
         trouble = _Trouble()

@@ -128,8 +128,14 @@ def _written(incident: Incident, policy: ServicePolicy, decision: Decision, foll
         decided_at=decision.at,
         plan=digest,
         detail=why_not,
-        healthy_looks=incident.healthy_looks + 1 if follows is Follow.STAND_DOWN_IF_TWICE else 0,
+        healthy_looks=_healthy_looks(incident, policy, decision) if follows is Follow.STAND_DOWN_IF_TWICE else 0,
     )
+
+
+def _healthy_looks(incident: Incident, policy: ServicePolicy, decision: Decision) -> int:
+    """Counts looks that lie apart: a bell that rings right after one makes no second look at the same samples a second witness."""
+    is_apart = incident.decided_at is None or decision.at - incident.decided_at >= policy.recheck_every / 2
+    return incident.healthy_looks + is_apart if incident.healthy_looks else 1
 
 
 def _asks_at_once(judged: Judged, policy: ServicePolicy) -> bool:

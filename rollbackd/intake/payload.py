@@ -6,9 +6,8 @@ itself, never by `commonLabels`; what the payload has beyond what is needed is i
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -38,8 +37,7 @@ class _UnusableError(Exception):
     """This one alert cannot be used; `str()` says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
+class Payload(NamedTuple):
     """`events` are routed; those that are no one service's are in `ignored`, and so are those that cannot be used, with why.
 
     `truncated` alerts were cut off by Alertmanager's `max_alerts`. `unusable` counts all that cannot be used, also where `skipped` and

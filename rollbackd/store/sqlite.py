@@ -6,7 +6,8 @@ that, and every other one is opened read-only.
 
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence, Set
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from functools import cache
@@ -19,6 +20,7 @@ import aiosqlite
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as NoFreeConnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -29,6 +31,7 @@ from rollbackd.store.lock import locked
 APPLICATION_ID: Final = 0x726C6264  # "rlbd", in the header of every store
 OLDEST_SQLITE: Final = (3, 35, 0)  # the first with RETURNING, which the timeline asks for
 READERS: Final = 4
+READER_SECONDS: Final = 10.0  # at most, until one is free
 
 ROWS_PER_STATEMENT: Final = 64
 
@@ -69,6 +72,8 @@ def translating(path: Path) -> Iterator[None]:
     """The errors of sqlite3, plain or wrapped by SQLAlchemy, become our families."""
     try:
         yield
+    except NoFreeConnectionError as error:
+        raise TemporaryError(f"the store is busy: all {READERS} readers are", retry_after=timedelta(seconds=1)) from error
     except (sqlite3.Error, DBAPIError) as error:
         translated = translated_error(error.orig if isinstance(error, DBAPIError) and error.orig else error, path)
         if translated is None:
@@ -104,7 +109,7 @@ class Sqlite:
     def translating(self) -> AbstractContextManager[None]:
         return translating(self.path)
 
-    async def append(self, rows: Sequence[AlertRow]) -> Set[AlertKey] | None:
+    async def append(self, rows: Sequence[AlertRow]) -> AbstractSet[AlertKey] | None:
         """Durable when it returns. None: all of them were new; else the keys of those that were."""
         before = self._newest_alert
         if len(rows) <= ROWS_PER_STATEMENT:  # a statement alone is a transaction: one trip to the connection's thread
@@ -128,8 +133,9 @@ class Sqlite:
 
 @cache
 def _insertion(rows: int) -> str:
-    """All rows in one statement, and none returned: for each that is, the thread would give the interpreter's lock away and wait for
-    it again, which costs more than the row."""
+    """All rows in one statement, and none returned: for each that was, the thread would give the interpreter's lock away and wait for
+    it again.
+    """
     values = ", ".join(["(?, ?, ?, ?, ?)"] * rows)
     return f"INSERT INTO alerts (starts_at, fingerprint, status, received_at, rest) VALUES {values} ON CONFLICT DO NOTHING"  # noqa: S608 - no value
 
@@ -181,7 +187,7 @@ def _writer(path: Path) -> AsyncEngine:
 def _read_only(path: Path) -> AsyncEngine:
     """Each read is one statement without a transaction around it: it sees one state, and holds up no checkpoint."""
     url = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
-    return create_async_engine(url, pool_size=READERS, max_overflow=0, connect_args={"isolation_level": None})
+    return create_async_engine(url, pool_size=READERS, max_overflow=0, pool_timeout=READER_SECONDS, connect_args={"isolation_level": None})
 
 
 async def _identify(path: Path, driver: aiosqlite.Connection) -> str | None:

@@ -128,20 +128,20 @@ class TestAborting:
             async with held_in_the_step(world) as incident:
                 assert await decide(world, incident, "abort", reason="I take over") == 200
                 let_go(world)
-                incident = await world.closed()
+                closed = await world.closed()
 
-            assert (incident["outcome"], incident["abort_reason"], incident["detail"]) == ("aborted", "I take over", "I take over")
-            assert [(one["step"], one["status"]) for one in incident["attempts"]] == [("deploy", "succeeded")]
+            assert (closed["outcome"], closed["abort_reason"], closed["detail"]) == ("aborted", "I take over", "I take over")
+            assert [(one["step"], one["status"]) for one in closed["attempts"]] == [("deploy", "succeeded")]
             assert world.said == []
 
     async def test_a_step_that_may_be_interrupted_is(self, tmp_path: Path) -> None:
         async with World(tmp_path, deploying={"interruptible": True}, then=("after",)) as world:
             async with held_in_the_step(world) as incident:
                 assert await decide(world, incident, "abort", reason="I take over") == 200
-                incident = await world.closed()
+                closed = await world.closed()
 
-            assert incident["outcome"] == "aborted"
-            assert [(one["step"], one["status"]) for one in incident["attempts"]] == [("deploy", "interrupted")]
+            assert closed["outcome"] == "aborted"
+            assert [(one["step"], one["status"]) for one in closed["attempts"]] == [("deploy", "interrupted")]
             assert world.said == []
 
     async def test_in_the_last_step_it_is_no_success(self, tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ class TestAborting:
             async with held_in_the_step(world) as incident:
                 assert await decide(world, incident, "abort", reason="I take over") == 200
                 let_go(world)
-                incident = await world.closed()
+                closed = await world.closed()
 
-            assert (incident["outcome"], incident["looks"]) == ("aborted", [])
+            assert (closed["outcome"], closed["looks"]) == ("aborted", [])
             releases = (await world.get(f"/api/v1/releases?service={SERVICE}"))["items"]
             assert [(one["version"], one["kind"], one["status"], one["mark"]) for one in releases][:2] == [
                 ("v1", "rollback", "live", "none"),

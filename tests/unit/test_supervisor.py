@@ -14,38 +14,41 @@ async def wait_for_ever() -> None:
     await asyncio.Event().wait()
 
 
+async def work(*errors: Exception) -> None:
+    async with together() as tasks:
+        tasks.create_task(wait_for_ever())
+        for error in errors:
+            tasks.create_task(fail(error))
+
+
 class TestTogether:
     async def test_what_one_raises_is_raised_as_itself(self) -> None:
         """In a group no caller would catch it by its family."""
         with pytest.raises(TemporaryError, match="full"):
-            async with together() as tasks:
-                tasks.create_task(wait_for_ever())
-                tasks.create_task(fail(TemporaryError("the disk is full")))
+            await work(TemporaryError("the disk is full"))
 
     async def test_what_the_block_raises_ends_the_others(self) -> None:
-        with pytest.raises(TemporaryError):
+        waiting: list[asyncio.Task[None]] = []
+
+        async def fail_inside() -> None:
             async with together() as tasks:
-                waiting = tasks.create_task(wait_for_ever())
+                waiting.append(tasks.create_task(wait_for_ever()))
                 raise TemporaryError("no")
-        assert waiting.cancelled()
+
+        with pytest.raises(TemporaryError):
+            await fail_inside()
+        assert waiting[0].cancelled()
 
     async def test_an_error_keeps_its_cause(self) -> None:
-        async def translate() -> None:
-            try:
-                raise OSError("no space")
-            except OSError as e:
-                raise TemporaryError("the store cannot be used now") from e
-
+        error = TemporaryError("the store cannot be used now")
+        error.__cause__ = OSError("no space")
         with pytest.raises(TemporaryError) as caught:
-            async with together() as tasks:
-                tasks.create_task(translate())
+            await work(error)
         assert isinstance(caught.value.__cause__, OSError)
 
     async def test_of_several_a_bug_is_told_rather_than_what_was_foreseen(self) -> None:
         with pytest.raises(ZeroDivisionError):
-            async with together() as tasks:
-                tasks.create_task(fail(PermanentError("refused")))
-                tasks.create_task(fail(ZeroDivisionError()))
+            await work(PermanentError("refused"), ZeroDivisionError())
 
     async def test_the_values_are_there_afterwards(self) -> None:
         async with together() as tasks:
@@ -53,10 +56,6 @@ class TestTogether:
         assert one.result() == 1
 
     async def test_a_cancellation_passes(self) -> None:
-        async def work() -> None:
-            async with together() as tasks:
-                tasks.create_task(wait_for_ever())
-
         async with asyncio.TaskGroup() as group:
             task = group.create_task(work())
             await asyncio.sleep(0)
@@ -73,8 +72,11 @@ class TestSupervisor:
         assert task.get_name() == "for ever"
 
     async def test_a_task_that_fails_takes_everything_down(self) -> None:
-        with pytest.raises(ExceptionGroup) as caught:
+        async def daemon() -> None:
             async with Supervisor() as supervisor:
                 supervisor.spawn("broken", fail(ZeroDivisionError()))
                 await wait_for_ever()
+
+        with pytest.raises(ExceptionGroup) as caught:
+            await daemon()
         assert caught.group_contains(ZeroDivisionError)

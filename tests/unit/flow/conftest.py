@@ -1,7 +1,7 @@
 """The real store and the real conductor between stations that a test writes; sleeping costs no time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.conductor import Conductor, Stations
@@ -81,7 +82,10 @@ class Stage:
     @asynccontextmanager
     async def conducting(self, services: Mapping[str, ServicePolicy] | None = None) -> AsyncIterator[Conductor]:
         def station(phase: Phase) -> Station:
-            return lambda incident, policy: self.stations.get(phase, unexpected)(incident, policy)
+            async def ask(incident: Incident, policy: ServicePolicy) -> Move:
+                return await self.stations.get(phase, unexpected)(incident, policy)
+
+            return ask
 
         async with Supervisor() as supervisor:
             conductor = Conductor(
@@ -114,10 +118,26 @@ class Stage:
 
     async def told(self, identifier: str = "i1") -> Incident:
         """The incident, once it is closed and told."""
-        async with asyncio.timeout(20):
-            while (incident := await self.store.incidents.get(identifier)).told_at is None:
-                await asyncio.sleep(0.005)
-        return incident
+
+        async def is_told() -> bool:
+            return (await self.store.incidents.get(identifier)).told_at is not None
+
+        await eventually(is_told)
+        return await self.store.incidents.get(identifier)
+
+    async def taken(self) -> None:
+        """Once every alert is."""
+
+        async def is_empty() -> bool:
+            return not await self.store.alerts.unhandled(limit=1)
+
+        await eventually(is_empty)
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while not await holds():  # noqa: ASYNC110 - the store tells nobody of what is only read
+            await asyncio.sleep(0.005)
 
 
 def alert(**changes: Any) -> AlertEvent:
@@ -132,6 +152,13 @@ def alert(**changes: Any) -> AlertEvent:
         trigger="HighErrorRate",
     )
     return replace(event, **changes)
+
+
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged; rendering the tracebacks of bugs would take longer than the tests."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

@@ -62,6 +62,29 @@ async def test_readers_cannot_write(state: StateDirectory) -> None:
             await reader.exec_driver_sql("DELETE FROM audit")
 
 
+async def test_who_finds_no_reader_free_is_told_to_come_again(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "READER_SECONDS", 0.01)
+    async with state.open() as store, AsyncExitStack() as held:
+        for _ in range(sqlite.READERS):
+            await held.enter_async_context(store._database._sqlite.readers.connect())
+        with pytest.raises(TemporaryError, match="busy"):
+            await store.alerts.unhandled()
+        await held.aclose()
+        assert await store.alerts.unhandled() == ()
+
+
+async def test_a_reader_that_was_interrupted_is_not_lost(state: StateDirectory) -> None:
+    async with state.open() as store:
+        for turns in range(40):
+            async with asyncio.TaskGroup() as tasks:
+                reading = [tasks.create_task(store.alerts.unhandled()) for _ in range(6)]
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                for task in reading:
+                    task.cancel()
+        assert await asyncio.gather(*(store.alerts.unhandled() for _ in range(10))) == [()] * 10
+
+
 def open_files() -> set[str]:
     return {descriptor.name for descriptor in Path("/proc/self/fd").iterdir()}
 

@@ -2,10 +2,14 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Sequence, Set
+import subprocess
+import sys
+from collections.abc import Awaitable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, insert
@@ -71,6 +75,41 @@ class TestFullDisk:
             assert len(await store.audit.newest()) == 1
 
 
+FILE_SIZE_LIMIT = """
+import asyncio, resource, sys
+from rollbackd.clock import SystemClock
+from rollbackd.errors import TemporaryError
+from rollbackd.store.store import Store
+from tests.contract import samples
+
+async def main():
+    async with Store.opened(sys.argv[1], clock=SystemClock()) as store:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+        acknowledged = []
+        try:
+            for number in range(10_000):
+                await store.alerts.append([samples.alert(fingerprint=str(number))])
+                acknowledged.append(str(number))
+        except TemporaryError as error:
+            assert "disk I/O error" in str(error), error
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (await store.alerts.append([samples.alert(fingerprint="after")])).stored == 1
+        kept = [stored.event.fingerprint for stored in await store.alerts.unhandled(limit=20_000)]
+        assert kept == [*acknowledged, "after"], (acknowledged, kept)
+        assert await store.check() == ()
+
+asyncio.run(main())
+"""
+
+
+def test_a_write_that_the_disk_refuses_midway_is_not_acknowledged(state: StateDirectory) -> None:
+    """Another way to fail than a full disk: SQLITE_IOERR_WRITE."""
+    run = [sys.executable, "-c", FILE_SIZE_LIMIT, f"sqlite:///{state.file}"]
+    done = subprocess.run(run, check=False, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert done.returncode == 0, done.stderr
+
+
 async def test_a_locked_file_is_temporary(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     async with state.open() as store:
         await store._database.write(executed("PRAGMA busy_timeout = 1"))
@@ -132,7 +171,7 @@ class TestBrokenDisk:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
 
-        async def append(*_: object) -> Set[sqlite.AlertKey] | None:
+        async def append(*_: object) -> AbstractSet[sqlite.AlertKey] | None:
             raise error
 
         monkeypatch.setattr(Sqlite, "append", append)
@@ -166,7 +205,7 @@ class TestHangingDisk:
         begun, goes_on = asyncio.Event(), asyncio.Event()
         original = Sqlite.append
 
-        async def append(self: Sqlite, rows: Sequence[sqlite.AlertRow]) -> Set[sqlite.AlertKey] | None:
+        async def append(self: Sqlite, rows: Sequence[sqlite.AlertRow]) -> AbstractSet[sqlite.AlertKey] | None:
             begun.set()
             await goes_on.wait()
             return await original(self, rows)
