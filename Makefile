@@ -14,9 +14,9 @@ help:
 	@echo "make bench    the benchmarks"
 
 # The lock file decides the versions, the hashes what is in them; the project itself is installed beside.
-$(VENV)/.installed: requirements.txt requirements-dev.txt pyproject.toml
+$(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -41,12 +41,9 @@ format: install
 bench: install
 	$(BIN)/python -m benchmarks
 
-# Versions are resolved anew from the lower bounds in pyproject.toml: what rollbackd runs with, and the tools of its tests and checks.
-# The files name no registry.
+# Versions are resolved anew from the lower bounds in pyproject.toml; the file names no registry.
 requirements:
-	uv lock --quiet --upgrade
-	uv export --quiet --frozen --no-emit-project --no-annotate --no-header --no-dev --output-file requirements.txt
-	uv export --quiet --frozen --no-emit-project --no-annotate --no-header --only-dev --output-file requirements-dev.txt
+	uv export --quiet --upgrade --no-emit-project --all-groups --no-annotate --no-header --output-file requirements.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

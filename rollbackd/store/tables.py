@@ -58,8 +58,9 @@ incidents: Final = Table(
     Column("record", Document(Incident), nullable=False),
 )
 _still_open = incidents.c.phase != Phase.CLOSED
-# I1: at most one open incident per service, whatever the code above does.
-Index("one_open_incident", incidents.c.service, unique=True, sqlite_where=_still_open, postgresql_where=_still_open)
+# I1: at most one open incident per service, whatever the code above does. PostgreSQL will need its own `postgresql_where` on the partial
+# indexes; naming it imports that dialect, 3 MB and 20 ms that a daemon on SQLite does not have to spare.
+Index("one_open_incident", incidents.c.service, unique=True, sqlite_where=_still_open)
 Index("incidents_newest", incidents.c.opened_at, incidents.c.id)
 Index("incidents_of_service", incidents.c.service, incidents.c.opened_at)
 Index("incidents_by_phase", incidents.c.phase, incidents.c.opened_at)
@@ -84,9 +85,9 @@ alerts: Final = Table(
     sqlite_autoincrement=True,
 )
 _unhandled = alerts.c.handled_at.is_(None)
-Index("alerts_unhandled", alerts.c.id, sqlite_where=_unhandled, postgresql_where=_unhandled)
+Index("alerts_unhandled", alerts.c.id, sqlite_where=_unhandled)
 _belongs = alerts.c.incident_id.is_not(None)
-Index("alerts_of_incident", alerts.c.incident_id, sqlite_where=_belongs, postgresql_where=_belongs)
+Index("alerts_of_incident", alerts.c.incident_id, sqlite_where=_belongs)
 
 ignored_alerts: Final = Table(
     "ignored_alerts",

@@ -60,7 +60,6 @@ def upgrade() -> None:
         ["service"],
         unique=True,
         sqlite_where=sa.text("phase != 'closed'"),
-        postgresql_where=sa.text("phase != 'closed'"),
     )
     op.create_table(
         "pauses",
@@ -109,7 +108,6 @@ def upgrade() -> None:
         ["incident_id"],
         unique=False,
         sqlite_where=sa.text("incident_id IS NOT NULL"),
-        postgresql_where=sa.text("incident_id IS NOT NULL"),
     )
     op.create_index(
         "alerts_unhandled",
@@ -117,7 +115,6 @@ def upgrade() -> None:
         ["id"],
         unique=False,
         sqlite_where=sa.text("handled_at IS NULL"),
-        postgresql_where=sa.text("handled_at IS NULL"),
     )
     op.create_table(
         "attempts",
