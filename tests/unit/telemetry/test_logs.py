@@ -65,11 +65,11 @@ def test_a_line_is_json_with_its_time_level_logger_and_event_first(written: io.S
 
 
 def test_a_line_of_a_library_looks_the_same(written: io.StringIO) -> None:
-    logging.getLogger("alembic.runtime").info("migrating %s", "head")
+    logging.getLogger("library.part").info("migrating %s", "head")
 
     [line] = lines(written)
 
-    assert (line["logger"], line["level"], line["event"]) == ("alembic.runtime", "info", "migrating head")
+    assert (line["logger"], line["level"], line["event"]) == ("library.part", "info", "migrating head")
 
 
 def test_every_line_about_an_incident_carries_its_id(written: io.StringIO) -> None:
