@@ -64,6 +64,7 @@ _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
 _LAST_ANSWERS: Final = timedelta(seconds=5)
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
+_LINGER: Final = timedelta(seconds=1)  # for a refused body that is still on its way
 _IDLE_CONNECTION: Final = timedelta(seconds=75)  # also the longest that a client may take for its headers
 
 
@@ -245,6 +246,7 @@ async def _listening(application: web.Application, settings: Settings) -> AsyncI
         handle_signals=False,
         shutdown_timeout=_LAST_ANSWERS.total_seconds(),
         keepalive_timeout=_IDLE_CONNECTION.total_seconds(),
+        lingering_time=_LINGER.total_seconds(),
     )
     await runner.setup()
     try:

@@ -23,5 +23,12 @@ class Bell:
         event.clear()
         return True
 
+    def has_rung(self, incident_id: str) -> bool:
+        """Whether somebody rang whom nobody has heard; asking is hearing."""
+        event = self._rung[incident_id]
+        rung = event.is_set()
+        event.clear()
+        return rung
+
     def forget(self, incident_id: str) -> None:
         self._rung.pop(incident_id, None)

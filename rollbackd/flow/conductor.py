@@ -184,10 +184,13 @@ class Conductor:
                     before, seen = seen, incident
                     if before is None or (before.phase, before.reminded_at) != (incident.phase, incident.reminded_at):
                         await self._story.stands(before, incident)
+                    if incident.phase is Phase.CLOSED and incident.told_at is not None:
+                        if self._bell.has_rung(incident_id):
+                            continue  # it may have been re-opened since it was read
+                        return
                     if incident.phase is Phase.CLOSED:
                         await self._tell_the_end(incident, with_report=not trouble.is_hopeless)
-                        return
-                    if trouble.is_hopeless:
+                    elif trouble.is_hopeless:
                         await self._give_up(incident)
                     else:
                         await self._visit(incident)
@@ -214,10 +217,9 @@ class Conductor:
 
     async def _tell_the_end(self, incident: Incident, *, with_report: bool) -> None:
         await reach("incident.after_close")
-        if incident.told_at is None:
-            await self._story.closed(incident, with_report=with_report)
-            await self._store.incidents.save(incident, replace(incident, told_at=self._clock.now()))
-            self._story.count(incident, await self._store.attempts.of_incident(incident.id))
+        await self._story.closed(incident, with_report=with_report)
+        await self._store.incidents.save(incident, replace(incident, told_at=self._clock.now()))
+        self._story.count(incident, await self._store.attempts.of_incident(incident.id))
 
     async def _give_up(self, incident: Incident) -> None:
         """What was run has come to its end as well: the cooldown counts from here."""

@@ -13,6 +13,7 @@ from rollbackd.errors import RollbackdError
 from rollbackd.intake.routing import Routing
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.policy import ServicePolicy
+from rollbackd.prometheus.answer import Series
 from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.store.store import Store
 
@@ -90,9 +91,9 @@ class TruncatedAlerts:
             route = self._routing.route(labels)
             if route.service is None:
                 continue
-            active_at = _instant(series.samples[-1][1])
+            active_at = _instant(series)
             if active_at is None:
-                _log.error("truncated_alert_unusable", labels=labels, value=series.samples[-1][1])
+                _log.error("truncated_alert_unusable", labels=labels)
                 continue
             events.append(
                 AlertEvent(
@@ -109,9 +110,10 @@ class TruncatedAlerts:
         return tuple(events)
 
 
-def _instant(seconds: str) -> datetime | None:
+def _instant(series: Series) -> datetime | None:
+    """The newest value as a time; None when it is none."""
     try:
-        return datetime.fromtimestamp(float(seconds), UTC)
+        return datetime.fromtimestamp(float(series.samples[-1][1]), UTC)
     except (ValueError, OverflowError, OSError):
         return None
 

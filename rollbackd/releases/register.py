@@ -109,9 +109,12 @@ class Register:
 
     async def rollback_started(self, target: Release) -> None:
         """Record rollbackd's own rollback as a release that is rolling. Said again, as after a restart, it is the same one."""
-        begun = _own_rollback(await self._releases.of_service(target.service))
-        if begun is not None and begun.artifact == target.artifact:
+        known = await self._releases.of_service(target.service)
+        begun = _own_rollback(known)
+        if begun is not None and begun is known[0] and begun.artifact == target.artifact:
             return
+        if begun is not None:  # one whose end nobody came to write down: it is not this one
+            await self._ended(begun, ReleaseStatus.FAILED)
         await self._releases.record(
             replace(
                 target,
@@ -127,8 +130,11 @@ class Register:
         """Only the record of the rollback itself is touched: where none was begun, the target keeps its good name."""
         begun = _own_rollback(await self._releases.of_service(service))
         if begun is not None:
-            live_at = self._clock.now() if status is ReleaseStatus.LIVE else None
-            await self._releases.update(service, begun.version, status=status, live_at=live_at, started_at=begun.started_at)
+            await self._ended(begun, status)
+
+    async def _ended(self, begun: Release, status: ReleaseStatus) -> None:
+        live_at = self._clock.now() if status is ReleaseStatus.LIVE else None
+        await self._releases.update(begun.service, begun.version, status=status, live_at=live_at, started_at=begun.started_at)
 
 
 def _own_rollback(releases: tuple[Release, ...]) -> Release | None:

@@ -61,6 +61,12 @@ class ProcessWorld(World):
             async with asyncio.timeout(_PATIENCE):
                 await self.process.wait()
 
+    async def logged(self, event: str) -> None:
+        """Once the daemon has said so."""
+        async with asyncio.timeout(_PATIENCE):
+            while f'"event": "{event}"' not in self.log:  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.02)
+
     async def kill(self) -> None:
         assert self.process is not None
         self.process.kill()

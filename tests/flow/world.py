@@ -14,7 +14,7 @@ import asyncio
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -46,7 +46,7 @@ echo "deployed $1"
 
 class World:
     """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
-    service.
+    service, where None takes a setting out.
     """
 
     def __init__(
@@ -130,10 +130,14 @@ class World:
             },
             "services": {
                 SERVICE: {
-                    "mode": "auto",
-                    "running_version": {"run": [str(self.tool), "--status"]},
-                    "runbook": "shop-quick",
-                    **self.settings,
+                    name: value
+                    for name, value in {
+                        "mode": "auto",
+                        "running_version": {"run": [str(self.tool), "--status"]},
+                        "runbook": "shop-quick",
+                        **self.settings,
+                    }.items()
+                    if value is not None
                 }
             },
         }
@@ -224,8 +228,11 @@ class World:
         elif not (self.directory / "live").exists():
             (self.directory / "live").write_text(version)
         if record:
-            at = rfc3339(SystemClock().now() - (ago or timedelta()))
-            await self.post("/api/v1/releases", {"service": SERVICE, "version": version, "started_at": at, "live_at": at})
+            await self.recorded(version, ago=ago or timedelta())
+
+    async def recorded(self, version: str, *, ago: timedelta, **more: Any) -> None:
+        at = rfc3339(SystemClock().now() - ago)
+        await self.post("/api/v1/releases", {"service": SERVICE, "version": version, "started_at": at, "live_at": at, **more})
 
     async def run_tool(self, *arguments: str) -> int:
         process = await asyncio.create_subprocess_exec(self.tool, *arguments, stdout=asyncio.subprocess.DEVNULL)
@@ -272,6 +279,13 @@ class World:
             assert response.ok, answer
             return dict(answer)
 
+    async def quiet(self) -> None:
+        """Once every alert that is stored has been taken."""
+        assert self.daemon is not None
+        async with asyncio.timeout(_PATIENCE):
+            while await self.daemon.store.alerts.unhandled(limit=1):  # noqa: ASYNC110 - asks a store
+                await asyncio.sleep(0.02)
+
     async def incidents(self) -> list[Mapping[str, Any]]:
         return list((await self.get("/api/v1/incidents"))["items"])
 
@@ -285,6 +299,13 @@ class World:
         except TimeoutError:
             raise AssertionError(f"no incident reached {phases}: {seen}") from None
         return await self.get(f"/api/v1/incidents/{seen[0]['id']}")
+
+    async def eventually_closed(self) -> Mapping[str, Any]:
+        """As `closed`, also while some of what one asks is refused."""
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                with suppress(AssertionError):
+                    return await self.closed()
 
     async def closed(self, *, nth: int = 1) -> Mapping[str, Any]:
         return await self.reached("closed", nth=nth)

@@ -69,6 +69,20 @@ class TestOurOwnRollback:
         await register.rollback_started(target)
         assert len(await register.of_service("api")) == 2
 
+    async def test_one_whose_end_nobody_wrote_down_is_not_taken_for_the_next(self, register: Register, clock: SetClock) -> None:
+        target = await recorded(register, "v1", started_at=NOW - MINUTE)
+        await register.rollback_started(target)
+        await recorded(register, "v2", started_at=NOW + MINUTE)
+        clock.instant += 2 * MINUTE
+        await register.rollback_started(target)
+        assert (await register.of_service("api"))[0].started_at == clock.instant
+        assert await listed(register) == [
+            ("v1", ReleaseKind.ROLLBACK, ReleaseStatus.ROLLING),
+            ("v2", ReleaseKind.RELEASE, ReleaseStatus.LIVE),
+            ("v1", ReleaseKind.ROLLBACK, ReleaseStatus.FAILED),
+            ("v1", ReleaseKind.RELEASE, ReleaseStatus.LIVE),
+        ]
+
     async def test_without_one_that_began_nothing_is_touched(self, register: Register) -> None:
         target = await recorded(register, "v1", started_at=NOW - MINUTE)
         await register.rollback_ended("api", ReleaseStatus.FAILED)
