@@ -6,8 +6,8 @@ from typing import Final
 
 from rollbackd.decision.record import Rule, Ruling, ask_all, clock_time, span
 from rollbackd.decision.trigger import LATE_DELIVERY
-from rollbackd.model.decision import Case, Check, CheckVerdict
-from rollbackd.model.policy import WhileRolling
+from rollbackd.model.decision import Case, Check, CheckVerdict, History
+from rollbackd.model.policy import BudgetPolicy, WhileRolling
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release, ReleaseKind, ReleaseStatus
 
@@ -91,11 +91,16 @@ def _cooldown(scene: Scene) -> Ruling:
     )
 
 
+def is_in_budget(history: History, budget: BudgetPolicy) -> bool:
+    """Whether one more rollback is allowed (I7). Asked again, alone, at the moment of acting: others decide at the same time."""
+    return history.rollbacks_of_service_last_day < budget.service_per_day and history.rollbacks_of_fleet_last_hour < budget.fleet_per_hour
+
+
 def _budget(scene: Scene) -> Ruling:
     history, budget = scene.case.history, scene.case.policy.budget
     of_service, of_fleet = history.rollbacks_of_service_last_day, history.rollbacks_of_fleet_last_hour
     return Ruling.of(
-        against=of_service >= budget.service_per_day or of_fleet >= budget.fleet_per_hour,
+        against=not is_in_budget(history, budget),
         value=f"{of_service} of this service in the last day, {of_fleet} of all services in the last hour",
         limit=f"{budget.service_per_day} a day for a service, {budget.fleet_per_hour} an hour for all; lets go as the oldest one ages out",
     )

@@ -1,4 +1,4 @@
-"""Wakes the task of one incident early: a new alert, a decision by a person, a release that was recorded."""
+"""Wakes the task of one incident early: for a decision by a person, or a release that was recorded."""
 
 import asyncio
 from collections import defaultdict

@@ -9,19 +9,20 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from rollbackd.clock import Clock
-from rollbackd.errors import RollbackdError, TemporaryError, UncertainError
+from rollbackd.decision.guards import is_in_budget
 from rollbackd.failpoints import reach
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.move import Move
 from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.story import Story
+from rollbackd.flow.trouble import Trouble
 from rollbackd.model.alert import AlertEvent, AlertStatus
-from rollbackd.model.incident import Incident, Outcome, Phase
+from rollbackd.model.incident import Event, Incident, Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.store.alerts import StoredAlert
 from rollbackd.store.incidents import ConflictError
@@ -31,10 +32,7 @@ from rollbackd.supervisor import Supervisor
 
 Station = Callable[[Incident, ServicePolicy], Awaitable[Move]]
 
-_log: Final = structlog.get_logger("conductor")
-_FIRST_PAUSE: Final = timedelta(seconds=1)
-_LONGEST_PAUSE: Final = timedelta(seconds=30)
-_ERRORS_AT_MOST: Final = 3
+_COUNTED_FROM: Final = ("judging_since", "proposed_at", "escalated_at", "reminded_at", "rollback_ended_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +77,7 @@ class Conductor:
         self._clock = clock
         self._arrived = asyncio.Event()
         self._running: set[str] = set()
+        self._one_acts_at_a_time = asyncio.Lock()  # or several that decide at once would share what is left of the budget (I7)
 
     async def start(self) -> None:
         """Go on with what an earlier process left open, then take alerts as they come."""
@@ -101,14 +100,14 @@ class Conductor:
         self._story.going_on(len(self._running))
 
     async def _take_alerts(self) -> None:
-        trouble = _Trouble()
+        trouble = Trouble()
         while True:
             await self._arrived.wait()
             self._arrived.clear()
             try:
                 while stored := await self._store.alerts.unhandled():
                     await self._take_each(stored)
-                trouble = _Trouble()
+                trouble = Trouble()
             except Exception as e:  # noqa: BLE001 - said, and tried again: what is stored is not lost (I2)
                 trouble = trouble.after(e)
                 trouble.say("alerts_not_taken", e)
@@ -175,7 +174,7 @@ class Conductor:
     async def _conduct(self, incident_id: str) -> None:
         """From station to station until the incident is closed and told."""
         structlog.contextvars.bind_contextvars(incident=incident_id)
-        trouble = _Trouble()
+        trouble = Trouble()
         seen: Incident | None = None
         try:
             while True:
@@ -194,7 +193,7 @@ class Conductor:
                         await self._give_up(incident)
                     else:
                         await self._visit(incident)
-                    trouble = _Trouble()
+                    trouble = Trouble()
                 except ConflictError:
                     continue  # somebody wrote on it meanwhile: whatever was to be said is not about this incident any more
                 except Exception as e:  # noqa: BLE001 - said, counted, and ended above
@@ -210,7 +209,12 @@ class Conductor:
     async def _visit(self, incident: Incident) -> None:
         """One station, and the wait that it asks for."""
         policy = await self._pinned.policy_of(incident)
-        move = await self._stations.of(incident.phase)(incident, policy)
+        move = await self._stations.of(incident.phase)(_by_this_clock(incident, self._clock.now()), policy)
+        if move.event is Event.ACT:
+            async with self._one_acts_at_a_time:
+                if is_in_budget(await self._store.history(incident.service, self._clock.now()), policy.budget):
+                    await self._carry_out(incident, move)
+            return
         await self._carry_out(incident, move)
         if move.event is None and move.then_wait > timedelta(0):
             await self._bell.wait(incident.id, move.then_wait)
@@ -258,26 +262,10 @@ class Conductor:
                 return moved
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """How long something could not go on. An error that may pass is waited out; any other is a bug, or as good as one, and counts."""
-
-    times: int = 0
-    pause: timedelta = timedelta(0)
-
-    def after(self, error: Exception) -> "_Trouble":
-        counts = not isinstance(error, TemporaryError | UncertainError)
-        return _Trouble(self.times + counts, min(max(2 * self.pause, _FIRST_PAUSE), _LONGEST_PAUSE))
-
-    def say(self, what: str, error: Exception) -> None:
-        """In the log: an error that was raised on purpose in one line, a bug with its traceback."""
-        was_foreseen = isinstance(error, RollbackdError)
-        log = _log.warning if was_foreseen else _log.error
-        log(what, error=str(error), retry_in=self.pause.total_seconds(), exc_info=None if was_foreseen else error)
-
-    @property
-    def is_hopeless(self) -> bool:
-        return self.times >= _ERRORS_AT_MOST
+def _by_this_clock(incident: Incident, now: datetime) -> Incident:
+    """After the clock was set back nothing lies ahead of it: a wait that counts from there would be longer by as much (I9)."""
+    ahead: dict[str, Any] = {name: now for name in _COUNTED_FROM if (getattr(incident, name) or now) > now}
+    return replace(incident, **ahead)
 
 
 def new_id(now: datetime) -> str:

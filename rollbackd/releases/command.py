@@ -43,7 +43,9 @@ async def ask(run: RunSource, policy: ServicePolicy, source: CommandSource) -> t
 
 
 def parse(answer: object, service: str, source: CommandSource) -> tuple[Release, ...]:
-    """Releases out of the decoded answer. A row without a version or a start is an error: half a history is no history.
+    """The newest releases out of the decoded answer, newest first; of two that started at once the one that is listed first.
+
+    A row without a version or a start is an error: half a history is no history.
 
     Raises:
         PermanentError: a row does not have what the config says it has.
@@ -52,7 +54,8 @@ def parse(answer: object, service: str, source: CommandSource) -> tuple[Release,
         rows = jmespath.search(source.items, answer)
         if not isinstance(rows, list):
             raise ValueError(f"items {source.items!r} is not a list in its answer")  # noqa: TRY004 - as below
-        return tuple(_release(row, service, source) for row in rows[:_ROWS_AT_MOST])
+        newest_first = sorted((_release(row, service, source) for row in rows), key=lambda release: release.started_at, reverse=True)
+        return tuple(newest_first[:_ROWS_AT_MOST])
     except (ValueError, OverflowError, OSError) as e:  # JMESPath's are ValueErrors; the last two: a number that is no time
         raise PermanentError(f"the release source of {service}: {e}") from e
 

@@ -103,9 +103,10 @@ class Register:
 
     async def mark(self, service: str, version: str, mark: Mark, *, reason: str) -> Release:
         """Mark every record of that version. Raises NotFoundError when there is none."""
-        if not await self._releases.mark(service, version, mark, reason):
+        newest = next((release for release in await self._releases.of_service(service) if release.version == version), None)
+        if newest is None or not await self._releases.mark(service, version, mark, reason):
             raise NotFoundError(f"no release {version!r} of {service} is recorded: see 'rollbackd release list {service}'")
-        return next(release for release in await self._releases.of_service(service) if release.version == version)
+        return replace(newest, mark=mark, mark_reason=reason)
 
     async def rollback_started(self, target: Release) -> None:
         """Record rollbackd's own rollback as a release that is rolling. Said again, as after a restart, it is the same one."""

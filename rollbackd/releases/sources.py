@@ -46,8 +46,7 @@ class Sources:
         same = next((one for one in known if one.version == release.version and one.started_at == release.started_at), None)
         if same is None:
             is_ours = any(rollback.made(release) for rollback in rollbacks)
-            await self._releases.record(replace(release, kind=ReleaseKind.ROLLBACK) if is_ours else release)
-            return True
+            return (await self._releases.record(replace(release, kind=ReleaseKind.ROLLBACK) if is_ours else release)).created
         if same.status is release.status or same.status is not ReleaseStatus.ROLLING:
             return False
         await self._releases.update(

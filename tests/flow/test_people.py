@@ -94,7 +94,10 @@ class TestApproving:
     async def test_after_an_uncertain_step_the_whole_plan_runs_again_as_attempts_of_its_own(self, tmp_path: Path, impatient: None) -> None:
         async with World(tmp_path, deploying={"idempotent": False}) as world:
             escalated = await left_in_the_dark(world)
-            assert await decide(world, escalated, "approve", plan=escalated["plan"]) == 200
+            assert escalated["rollback_ended_at"] is not None
+            with world.told("hold"):
+                assert await decide(world, escalated, "approve", plan=escalated["plan"]) == 200
+                assert (await world.reached("rolling_back"))["rollback_ended_at"] is None
             incident = await world.closed()
 
             assert (incident["outcome"], incident["requested_by"]) == ("recovered", "oncall")
@@ -279,3 +282,26 @@ async def test_taking_note_before_the_end_does_not_lift_the_cooldown_after_it(tm
         await world.alert()
 
         assert (await world.closed(nth=2))["reason"] == "cooldown"
+
+
+class TestRestart:
+    async def test_a_proposal_outlives_it_with_its_plan(self, tmp_path: Path) -> None:
+        async with World(tmp_path, mode="propose") as world:
+            await bad_release(world)
+            await world.alert()
+            proposed = await world.reached("proposed")
+            await world.stop()
+            await world.start()
+            assert await decide(world, proposed, "approve", plan=proposed["plan"]) == 200
+
+            assert (await world.closed())["outcome"] == "recovered"
+
+    async def test_an_escalation_outlives_it(self, tmp_path: Path, impatient: None) -> None:
+        async with World(tmp_path, deploying={"idempotent": False}) as world:
+            escalated = await left_in_the_dark(world)
+            await world.stop()
+            await world.start()
+            assert (await world.reached("escalated"))["escalated_at"] == escalated["escalated_at"]
+            assert await decide(world, escalated, "approve", plan=escalated["plan"]) == 200
+
+            assert (await world.closed())["outcome"] == "recovered"

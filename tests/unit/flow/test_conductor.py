@@ -1,5 +1,6 @@
 """Whatever fails, and whoever writes in between: no alert is lost, every incident ends, and none takes another with it (I2 I9)."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,9 +11,10 @@ from rollbackd.errors import PermanentError, TemporaryError
 from rollbackd.flow.move import Move
 from rollbackd.model.alert import AlertStatus
 from rollbackd.model.incident import Event, Incident, Outcome, Phase, Severity
-from rollbackd.model.policy import ServicePolicy
+from rollbackd.model.policy import BudgetPolicy, ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.report.facts import Facts
+from rollbackd.settings import snapshot
 from tests.fakes.policies import service
 from tests.unit.flow.conftest import NOW, POLICY, Stage, alert, eventually
 
@@ -135,6 +137,54 @@ class TestWritingInBetween:
         async with stage.conducting() as conductor:
             await conductor.start()
             assert (await stage.told()).outcome is Outcome.REJECTED
+
+
+class TestBudget:
+    @pytest.mark.parametrize("allowed", [1, 3])
+    async def test_i7_services_that_decide_at_the_same_moment_do_not_share_what_is_left(self, stage: Stage, allowed: int) -> None:
+        """Each has seen that nobody has acted yet."""
+        asked: Counter[str] = Counter()
+
+        async def act_or_hold(incident: Incident, policy: ServicePolicy) -> Move:
+            asked[incident.service] += 1
+            return Move.to(Event.ACT, incident) if asked[incident.service] == 1 else await hold(incident, policy)
+
+        async def have_moved() -> bool:
+            return all(one.phase is Phase.ROLLING_BACK for one in await stage.store.incidents.open_ones())
+
+        stage.stations |= {Phase.DECIDING: act_or_hold, Phase.ROLLING_BACK: wait}
+        policy = replace(POLICY, budget=BudgetPolicy(service_per_day=2, fleet_per_hour=allowed))
+        snapshot_digest = await stage.store.snapshots.put(snapshot.dump(policy))
+        for number in range(6):
+            await stage.open(f"i{number}", service=f"s{number}", snapshot=snapshot_digest)
+        async with stage.conducting() as conductor:
+            await conductor.start()
+            await eventually(have_moved)
+            assert len(await stage.store.incidents.open_ones()) == allowed
+
+
+class TestClock:
+    FIELDS = ("judging_since", "proposed_at", "escalated_at", "rollback_ended_at")
+
+    @pytest.mark.parametrize("field", FIELDS)
+    async def test_set_back_it_makes_no_wait_longer(self, stage: Stage, field: str) -> None:
+        """What was written down before lies a day ahead then: a wait that counts from there would take a day."""
+        seen: list[Incident] = []
+
+        async def look(incident: Incident, policy: ServicePolicy) -> Move:
+            seen.append(incident)
+            return await wait(incident, policy)
+
+        async def is_written_down() -> bool:
+            return bool(getattr(await stage.store.incidents.get("i1"), field) == NOW)
+
+        stage.stations[Phase.DECIDING] = look
+        earlier: dict[str, Any] = dict.fromkeys(self.FIELDS, NOW - timedelta(hours=1))
+        await stage.open(**{**earlier, field: NOW + timedelta(days=1)})
+        async with stage.conducting() as conductor:
+            await conductor.start()
+            await eventually(is_written_down)
+        assert {getattr(seen[0], each) for each in earlier} == {NOW, NOW - timedelta(hours=1)}
 
 
 class TestRestart:

@@ -59,6 +59,11 @@ def test_epoch_seconds_are_a_time() -> None:
     assert parse([row(CreatedAt=AT.timestamp())], "api", SOURCE)[0].started_at == AT
 
 
+def test_of_a_list_that_begins_with_the_oldest_the_newest_are_kept() -> None:
+    rows = [row(Version=number, CreatedAt=(AT + timedelta(minutes=number)).timestamp()) for number in range(300)]
+    assert [one.version for one in parse(rows, "api", SOURCE)] == [str(number) for number in range(299, 99, -1)]
+
+
 @pytest.mark.parametrize("missing", [None, ""])
 def test_a_release_that_failed_before_it_had_an_artifact_spoils_nothing(missing: str | None) -> None:
     failed, live = parse([row(Version=43, ImageRef=missing, Status="failed"), row()], "api", SOURCE)

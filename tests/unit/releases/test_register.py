@@ -51,6 +51,14 @@ async def test_what_is_not_recorded_cannot_be_marked(register: Register) -> None
         await register.mark("api", "v9", Mark.BAD, reason="it leaks")
 
 
+async def test_a_mark_is_on_every_record_of_the_version(register: Register) -> None:
+    for ago in (1, 2):
+        await recorded(register, "v1", started_at=NOW - ago * MINUTE)
+    marked = await register.mark("api", "v1", Mark.BAD, reason="it leaks")
+    assert (marked.mark, marked.mark_reason, marked.started_at) == (Mark.BAD, "it leaks", NOW - MINUTE)
+    assert [one.mark for one in await register.of_service("api")] == [Mark.BAD, Mark.BAD]
+
+
 class TestOurOwnRollback:
     async def test_it_is_a_release_that_ends(self, register: Register, clock: SetClock) -> None:
         target = await recorded(register, "v1", started_at=NOW - MINUTE)

@@ -11,7 +11,7 @@ from rollbackd.clock import rfc3339
 from rollbackd.model.policy import CommandSource, ServicePolicy
 from rollbackd.model.process import Completed
 from rollbackd.model.release import Release, ReleaseKind, ReleaseStatus
-from rollbackd.releases.register import Register
+from rollbackd.releases.register import Register, ReleaseReport
 from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
 from tests.fakes.policies import service
@@ -76,6 +76,28 @@ async def test_what_is_listed_is_learned_once(store: Store, sources: Sources) ->
     assert (await sources.refresh(POLICY)).learned == 2
     assert (await sources.refresh(POLICY)).learned == 0
     assert [one.version for one in await store.releases.of_service("api")] == ["42", "41"]
+
+
+async def test_a_history_longer_than_what_is_looked_at_is_not_learned_again_and_again(sources: Sources, platform: Platform) -> None:
+    """Or a held incident would be re-opened at every sweep."""
+    platform.rows = []
+    for number in range(200):
+        platform.deployed(number, GOOD, NOW + number * MINUTE)
+    assert (await sources.refresh(POLICY)).learned == 200
+    platform.deployed(200, GOOD, NOW + 200 * MINUTE)
+    assert (await sources.refresh(POLICY)).learned == 1
+    assert (await sources.refresh(POLICY)).learned == 0
+
+
+async def test_what_was_recorded_by_hand_as_well_does_not_push_the_oldest_out(
+    sources: Sources, platform: Platform, register: Register
+) -> None:
+    platform.rows = []
+    for number in range(200):
+        platform.deployed(number, GOOD, NOW + number * MINUTE)
+    await sources.refresh(POLICY)
+    await register.report(ReleaseReport(service="api", version="by-hand", started_at=NOW + HOUR))
+    assert (await sources.refresh(POLICY)).learned == 0
 
 
 async def test_of_two_in_one_second_the_later_listed_is_the_older(store: Store, sources: Sources, platform: Platform) -> None:

@@ -85,20 +85,22 @@ async def test_a_reader_that_was_interrupted_is_not_lost(state: StateDirectory) 
         assert await asyncio.gather(*(store.alerts.unhandled() for _ in range(10))) == [()] * 10
 
 
-def open_files() -> set[str]:
-    return {descriptor.name for descriptor in Path("/proc/self/fd").iterdir()}
+def open_files(directory: Path) -> set[Path]:
+    files = (Path("/proc/self/fd", number) for number in os.listdir("/proc/self/fd"))  # noqa: PTH208 - iterdir() would hold one open itself
+    return {file.readlink() for file in files if file.is_symlink() and file.readlink().is_relative_to(directory)}
 
 
 async def test_nothing_is_left_behind(state: StateDirectory) -> None:
-    threads, files, tasks = set(threading.enumerate()), open_files(), asyncio.all_tasks()
+    threads, tasks = set(threading.enumerate()), asyncio.all_tasks()
     async with state.open() as store:
         await store.alerts.append([samples.alert()])
         await asyncio.gather(*(store.alerts.unhandled() for _ in range(10)))
         assert await store.check() == ()
+        assert state.file in open_files(state.path)
     for thread in set(threading.enumerate()) - threads:
         thread.join(5)
     assert set(threading.enumerate()) == threads
-    assert open_files() == files
+    assert open_files(state.path) == set()
     assert asyncio.all_tasks() == tasks
     assert {file.name for file in state.path.iterdir()} == {"rollbackd.db", "lock"}, "the writer closed last and checkpointed"
 
