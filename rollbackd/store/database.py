@@ -12,13 +12,10 @@ from sqlalchemy import Connection, Row, Select, UpdateBase, delete, func, insert
 from rollbackd.clock import Clock
 from rollbackd.errors import TemporaryError, UncertainError
 from rollbackd.failpoints import reach
-from rollbackd.store.sqlite import AlertRow, Sqlite, UnusableStoreError
+from rollbackd.store.sqlite import AlertRow, Query, Sqlite, UnusableStoreError
 from rollbackd.store.tables import ignored_alerts
 
 T = TypeVar("T")
-
-Query = Callable[[Connection], T]
-"""What is done with a connection. A write may be run twice before it is committed, so it changes nothing but the store."""
 
 KEPT_IGNORED: Final = 1_000
 ENOUGH_FOR_ONE_COMMIT: Final = 256
@@ -57,9 +54,7 @@ class Database:
         self._closed = False
 
     async def read(self, query: Query[T]) -> T:
-        with self._sqlite.translating():
-            async with self._sqlite.readers.connect() as connection:
-                return await connection.run_sync(query)
+        return await self._sqlite.read(query)
 
     async def all(self, statement: Select[Any], make: Callable[[Row[Any]], T]) -> tuple[T, ...]:
         return await self.read(lambda connection: tuple(map(make, connection.execute(statement))))
@@ -136,7 +131,7 @@ class Database:
                 await reach("intake.before_commit")
                 new = await self._sqlite.append(rows) if rows else None
                 if ignored:
-                    await self._sqlite.writing.run_sync(_in_transaction, [partial(_keep_newest, ignored=ignored)])
+                    await self._sqlite.transact([partial(_keep_newest, ignored=ignored)])
                 await reach("intake.after_commit")
         except UnusableStoreError as error:
             _fail(appends, error)
@@ -159,7 +154,7 @@ class Database:
         """All in one transaction; if that fails, each in its own, so that one that is refused takes no other with it."""
         try:
             with self._committing(writes):
-                results = await self._sqlite.writing.run_sync(_in_transaction, [write.query for write in writes])
+                results = await self._sqlite.transact([write.query for write in writes])
         except UnusableStoreError as error:
             _fail(writes, error)
             raise
@@ -178,13 +173,12 @@ class Database:
 
     @contextmanager
     def _committing(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
-        """Measured, translated, and with an alarm: one for all of them, since a timer for each would cost as much as its row."""
+        """Measured, and with an alarm: one for all of them, since a timer for each would cost as much as its row."""
         self._in_flight = waiting
         self._set_alarm()
         started = self._clock.monotonic()
         try:
-            with self._sqlite.translating():
-                yield
+            yield
         finally:
             self._alarm.cancel()
         self._in_flight = ()
@@ -203,11 +197,6 @@ class Database:
         _fail((*self._appends, *self._writes), TemporaryError(f"{why}: not written"))
         self._appends.clear()
         self._writes.clear()
-
-
-def _in_transaction(connection: Connection, queries: Sequence[Query[Any]]) -> list[Any]:
-    with connection.begin():
-        return [query(connection) for query in queries]
 
 
 def _keep_newest(connection: Connection, ignored: Sequence[dict[str, Any]]) -> None:

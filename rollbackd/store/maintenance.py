@@ -2,36 +2,62 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
-
-import aiosqlite
 
 from rollbackd.errors import NotFoundError
 
-
-@asynccontextmanager
-async def _reading(path: Path) -> AsyncIterator[aiosqlite.Connection]:
-    if not path.exists():  # noqa: ASYNC240 - a local file
-        raise NotFoundError(f"no store at {path}: look at store.url in the config")
-    async with aiosqlite.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None) as connection:
-        try:
-            yield connection
-        except asyncio.CancelledError:
-            await connection.interrupt()  # or the thread goes on for as long as the file is big
-            raise
+T = TypeVar("T")
 
 
 async def backup(path: Path, target: Path) -> None:
     """A whole and consistent copy at `target`, by SQLite's backup API; what stood there before is replaced only by a finished one."""
+    await _in_thread(path, partial(_copy, target=target))
+
+
+def copy(path: Path, target: Path) -> None:
+    """As `backup`, for a thread that may wait."""
+    with closing(_reading(path)) as source:
+        _copy(source, target)
+
+
+async def check(path: Path) -> tuple[str, ...]:
+    """What is wrong with the file, worst first and at most a hundred lines; empty when nothing is."""
+    return await _in_thread(path, _damage)
+
+
+async def _in_thread(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
+    with closing(_reading(path)) as connection, ThreadPoolExecutor(1, thread_name_prefix="store maintenance") as thread:
+        working = asyncio.get_running_loop().run_in_executor(thread, work, connection)
+        try:
+            await asyncio.wait({working})
+        except asyncio.CancelledError:
+            connection.interrupt()  # or the thread goes on for as long as the file is big
+            with suppress(sqlite3.Error):
+                await working
+            raise
+        return working.result()
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise NotFoundError(f"no store at {path}: look at store.url in the config")
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+
+
+def _copy(source: sqlite3.Connection, target: Path) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        async with _reading(path) as source, aiosqlite.connect(unfinished) as copy:
-            await source.backup(copy)
+        with closing(sqlite3.connect(unfinished)) as copied:
+            source.backup(copied)
         os.fsync(file)
         unfinished.replace(target)
     finally:
@@ -39,9 +65,7 @@ async def backup(path: Path, target: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-async def check(path: Path) -> tuple[str, ...]:
-    """What is wrong with the file, worst first and at most a hundred lines; empty when nothing is."""
-    async with _reading(path) as connection:
-        damage = [str(row[0]) for row in await connection.execute_fetchall("PRAGMA integrity_check") if row[0] != "ok"]
-        orphans = await connection.execute_fetchall("PRAGMA foreign_key_check")
-        return (*damage, *(f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in orphans))[:100]
+def _damage(connection: sqlite3.Connection) -> tuple[str, ...]:
+    damage = [str(row[0]) for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    orphans = connection.execute("PRAGMA foreign_key_check").fetchall()
+    return (*damage, *(f"row {row[1]} of {row[0]} refers to a missing row of {row[2]}" for row in orphans))[:100]

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine
 from rollbackd.clock import SystemClock
 from rollbackd.errors import MisconfiguredError, RefusedError, TemporaryError
 from rollbackd.store import migrations, schema, sqlite
-from rollbackd.store.sqlite import UnusableStoreError, path_of
+from rollbackd.store.sqlite import Query, UnusableStoreError, path_of
 from rollbackd.store.store import Store
 from rollbackd.store.tables import metadata
 from tests.contract import samples
@@ -41,12 +41,14 @@ async def test_a_new_store_is_private(state: StateDirectory) -> None:
         assert {stat.S_IMODE(file.stat().st_mode) for file in state.path.iterdir()} == {0o600}
 
 
+def asked(question: str) -> Query[object]:
+    return lambda connection: connection.exec_driver_sql(question).scalar()
+
+
 async def test_settings_are_read_back(state: StateDirectory) -> None:
     async with sqlite.opened(f"sqlite:///{state.file}") as file:
-        async with file.readers.connect() as reader:
-            assert (await reader.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
-        for setting, expected in (("synchronous", 2), ("foreign_keys", 1)):
-            assert (await file.writing.exec_driver_sql(f"PRAGMA {setting}")).scalar() == expected
+        assert await file.read(asked("PRAGMA journal_mode")) == "wal"
+        assert await file.transact([asked("PRAGMA synchronous"), asked("PRAGMA foreign_keys")]) == [2, 1]
 
 
 async def test_a_setting_that_does_not_hold_is_refused(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,19 +59,23 @@ async def test_a_setting_that_does_not_hold_is_refused(state: StateDirectory, mo
 
 
 async def test_readers_cannot_write(state: StateDirectory) -> None:
-    async with sqlite.opened(f"sqlite:///{state.file}") as file, file.readers.connect() as reader:
-        with pytest.raises(Exception, match="readonly"):
-            await reader.exec_driver_sql("DELETE FROM audit")
+    async with sqlite.opened(f"sqlite:///{state.file}") as file:
+        with pytest.raises(UnusableStoreError, match="cannot be written"):
+            await file.read(asked("DELETE FROM audit"))
 
 
 async def test_who_finds_no_reader_free_is_told_to_come_again(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "READER_SECONDS", 0.01)
-    async with state.open() as store, AsyncExitStack() as held:
-        for _ in range(sqlite.READERS):
-            await held.enter_async_context(store._database._sqlite.readers.connect())
+    free = threading.Event()
+    async with state.open() as store, AsyncExitStack() as stack:
+        stack.callback(free.set)
+        held = asyncio.gather(*(store._database.read(lambda _: free.wait()) for _ in range(sqlite.READERS)), return_exceptions=True)
+        await asyncio.sleep(0)
         with pytest.raises(TemporaryError, match="busy"):
             await store.alerts.unhandled()
-        await held.aclose()
+        assert {type(error) for error in await held} == {TemporaryError}, "nor does anybody wait longer for one that hangs"
+        free.set()
+        monkeypatch.undo()
         assert await store.alerts.unhandled() == ()
 
 

@@ -19,8 +19,8 @@ from rollbackd.errors import PermanentError, RollbackdError, TemporaryError, Unc
 from rollbackd.failpoints import ENVIRONMENT_VARIABLE, FailpointError
 from rollbackd.model.attempt import AttemptStatus
 from rollbackd.store import database, sqlite
-from rollbackd.store.database import Database, Query
-from rollbackd.store.sqlite import Sqlite, UnusableStoreError
+from rollbackd.store.database import Database
+from rollbackd.store.sqlite import Query, Sqlite, UnusableStoreError
 from rollbackd.store.store import Store
 from rollbackd.store.tables import audit
 from rollbackd.store.timeline import NewEntry
@@ -171,10 +171,10 @@ class TestBrokenDisk:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
 
-        async def append(*_: object) -> AbstractSet[sqlite.AlertKey] | None:
+        def insert(*_: object) -> sqlite3.Cursor:
             raise error
 
-        monkeypatch.setattr(Sqlite, "append", append)
+        monkeypatch.setattr(sqlite, "_insert", insert)
 
     async def test_the_block_ends_and_who_waits_is_told(self, state: StateDirectory, broken: None) -> None:
         """The callers are outside the block, as requests are."""
