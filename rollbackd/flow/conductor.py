@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -22,6 +23,7 @@ from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.story import Story
 from rollbackd.flow.trouble import Trouble
 from rollbackd.model.alert import AlertEvent, AlertStatus
+from rollbackd.model.decision import History
 from rollbackd.model.incident import Event, Incident, Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.store.alerts import StoredAlert
@@ -77,7 +79,6 @@ class Conductor:
         self._clock = clock
         self._arrived = asyncio.Event()
         self._running: set[str] = set()
-        self._one_acts_at_a_time = asyncio.Lock()  # or several that decide at once would share what is left of the budget (I7)
 
     async def start(self) -> None:
         """Go on with what an earlier process left open, then take alerts as they come."""
@@ -133,8 +134,7 @@ class Conductor:
         """
         event = stored.event
         policy = self._services.get(event.service or "")
-        earlier = await self._store.incidents.of_alert(event.fingerprint, event.starts_at)
-        current = await self._store.incidents.open_of(event.service or "")
+        earlier, current = await self._store.incidents.met_by(event)
         if current is not None and (earlier is None or earlier.id == current.id):
             await self._join(stored, current, is_new=earlier is None)
         elif earlier is not None or policy is None or event.status is AlertStatus.RESOLVED:
@@ -152,13 +152,14 @@ class Conductor:
     async def _open(self, stored: StoredAlert, policy: ServicePolicy) -> None:
         event = stored.event
         now = self._clock.now()
+        digest, content = self._pinned.snapshot_of(policy)
         incident = Incident(
             id=new_id(now),
             service=policy.name,
             trigger=event.trigger,
             phase=Phase.DECIDING,
             mode=policy.mode,
-            snapshot=await self._pinned.pin(policy),
+            snapshot=digest,
             opened_at=now,
             judging_since=now,
             alertname=event.name,
@@ -168,7 +169,7 @@ class Conductor:
             delivered_at=event.received_at,
         )
         entries = (NewEntry("alert", f"{event.name} {event.status}", _told(event)),)
-        if await self._store.incidents.open(incident, stored.id, entries):
+        if await self._store.incidents.open(incident, stored.id, entries, pinned=content):
             self.go_on(incident.id)
 
     async def _conduct(self, incident_id: str) -> None:
@@ -176,10 +177,11 @@ class Conductor:
         structlog.contextvars.bind_contextvars(incident=incident_id)
         trouble = Trouble()
         seen: Incident | None = None
+        left: Incident | None = None  # as the last visit has written it: need not be read again
         try:
             while True:
                 try:
-                    incident = await self._store.incidents.get(incident_id)
+                    incident, left = left or await self._store.incidents.get(incident_id), None
                     before, seen = seen, incident
                     if before is None or (before.phase, before.reminded_at) != (incident.phase, incident.reminded_at):
                         await self._story.stands(before, incident)
@@ -192,7 +194,7 @@ class Conductor:
                     elif trouble.is_hopeless:
                         await self._give_up(incident)
                     else:
-                        await self._visit(incident)
+                        left = await self._visit(incident)
                     trouble = Trouble()
                 except ConflictError:
                     continue  # somebody wrote on it meanwhile: whatever was to be said is not about this incident any more
@@ -206,18 +208,18 @@ class Conductor:
             self._bell.forget(incident_id)
             self._story.going_on(len(self._running))
 
-    async def _visit(self, incident: Incident) -> None:
-        """One station, and the wait that it asks for."""
+    async def _visit(self, incident: Incident) -> Incident | None:
+        """One station, and the wait that it asks for. None: whoever goes on has to read how the incident stands."""
         policy = await self._pinned.policy_of(incident)
         move = await self._stations.of(incident.phase)(_by_this_clock(incident, self._clock.now()), policy)
-        if move.event is Event.ACT:
-            async with self._one_acts_at_a_time:
-                if is_in_budget(await self._store.history(incident.service, self._clock.now()), policy.budget):
-                    await self._carry_out(incident, move)
-            return
-        await self._carry_out(incident, move)
-        if move.event is None and move.then_wait > timedelta(0):
+        # Others decide at the same time, and have seen the same history: what is left of the budget is asked with the write itself (I7).
+        provided = partial(is_in_budget, budget=policy.budget) if move.event is Event.ACT else None
+        moved = await self._carry_out(incident, move, provided)
+        if move.event is not None:
+            return moved
+        if move.then_wait > timedelta(0):
             await self._bell.wait(incident.id, move.then_wait)
+        return None
 
     async def _tell_the_end(self, incident: Incident, *, with_report: bool) -> None:
         await reach("incident.after_close")
@@ -232,7 +234,7 @@ class Conductor:
         detail = "rollbackd itself failed on this incident: see its log; look at the service and decide by hand"
         await self._carry_out(incident, Move.close(replace(incident, detail=detail, rollback_ended_at=ended_at), outcome))
 
-    async def _carry_out(self, before: Incident, move: Move) -> None:
+    async def _carry_out(self, before: Incident, move: Move, provided: Callable[[History], bool] | None = None) -> Incident:
         """Save the move, unless somebody has written on the incident since the station read it.
 
         Then the station's word is dropped, and it is asked again: each can be, for it finds in the store how far it came.
@@ -242,11 +244,13 @@ class Conductor:
         """
         wanted = self._moved(move)
         if wanted == before and move.decision is None:
-            return
+            return before
         read = replace(before, revision=move.incident.revision)
-        await self._store.incidents.save(read, wanted, entries=self._story.entries(before, wanted, move), decision=move.decision)
+        entries = self._story.entries(before, wanted, move)
+        saved = await self._store.incidents.save(read, wanted, entries=entries, decision=move.decision, provided=provided)
         if wanted.phase is Phase.ROLLING_BACK and move.event is not None:
             await reach("rollback.after_advance")
+        return saved
 
     def _moved(self, move: Move) -> Incident:
         if move.event is None:

@@ -146,12 +146,12 @@ class Operator:
         suspect, target = await self._from_and_to(policy, to)
         digest = plans.make(policy, suspect=suspect, target=target).digest
         now = self._clock.now()
-        pinned = await self._pinned.pin(policy)
+        digest_of_config, content = self._pinned.snapshot_of(policy)
 
         def by_hand(incident: Incident) -> Incident:
             return replace(
                 incident,
-                snapshot=pinned,
+                snapshot=digest_of_config,
                 decision=Action.ROLL_BACK,
                 reason=Reason.MANUAL,
                 suspect=suspect.version if suspect else None,
@@ -168,6 +168,7 @@ class Operator:
             return by_hand(await self._begun(incident, Event.ACT))
 
         if current is not None:
+            await self._store.snapshots.put(content)
             return await self._change(current.id, taken_over, by=by, did="rollback", why=reason)
         incident = by_hand(
             Incident(
@@ -176,13 +177,13 @@ class Operator:
                 trigger=None,
                 phase=Phase.ROLLING_BACK,
                 mode=policy.mode,
-                snapshot=pinned,
+                snapshot=digest_of_config,
                 opened_at=now,
                 rollback_started_at=now,
             )
         )
         entry = NewEntry("phase", f"rollback by hand by {by}: {reason}", {"to": Phase.ROLLING_BACK})
-        if not await self._store.incidents.open(incident, None, (entry,)):
+        if not await self._store.incidents.open(incident, None, (entry,), pinned=content):
             raise RefusedError(f"another incident of {service} was opened just now: look at 'rollbackd list'", reason=Reason.STEP_RUNNING)
         self._conductor.go_on(incident.id)
         await self._store.audit.append(now, by, "rollback", incident.id, reason)

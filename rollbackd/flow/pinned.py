@@ -3,6 +3,7 @@
 from rollbackd.model.incident import Incident
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.settings import snapshot
+from rollbackd.store.snapshots import digest_of
 from rollbackd.store.store import Store
 
 
@@ -11,11 +12,15 @@ class Pinned:
         self._store = store
         self._last: dict[str, tuple[str, ServicePolicy]] = {}  # by service: the digest that was pinned last, and its policy
 
-    async def pin(self, policy: ServicePolicy) -> str:
-        """The digest under which `policy` is kept. Written each time: that it is in use is what keeps it from being purged."""
-        digest = await self._store.snapshots.put(snapshot.dump(policy))
+    def snapshot_of(self, policy: ServicePolicy) -> tuple[str, bytes]:
+        """The digest under which `policy` is kept, and the content that is to be written with whatever refers to it.
+
+        Written each time: that it is in use is what keeps it from being purged.
+        """
+        content = snapshot.dump(policy)
+        digest = digest_of(content)
         self._last[policy.name] = digest, policy
-        return digest
+        return digest, content
 
     async def policy_of(self, incident: Incident) -> ServicePolicy:
         digest, policy = self._last.get(incident.service, ("", None))

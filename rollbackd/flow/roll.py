@@ -84,11 +84,12 @@ class Roll:
 
         async def gate() -> Gate:
             """Asked before each step: a pause holds (I8), an abort stops."""
-            current = await self._store.incidents.get(incident.id)
-            if current.abort_reason is not None:
+            async with together() as both:
+                current = both.create_task(self._store.incidents.get(incident.id))
+                pause = both.create_task(self._store.pauses.facts(incident.service, self._clock.now()))
+            if current.result().abort_reason is not None:
                 return Gate.STOP
-            pause = await self._store.pauses.facts(incident.service, self._clock.now())
-            return Gate.HOLD if self._stopping or (pause.paused and not incident.while_paused) else Gate.GO
+            return Gate.HOLD if self._stopping or (pause.result().paused and not incident.while_paused) else Gate.GO
 
         async def tell(kind: str, text: str, facts: Mapping[str, object]) -> None:
             await self._store.timeline.append(incident.id, NewEntry(kind, text, facts), self._clock.now())
@@ -160,9 +161,12 @@ class Roll:
 
     async def _begin(self, incident: Incident, suspect: Release | None, target: Release) -> None:
         """From the first step on the release is suspect, and the rollback is a release of its own. Said twice, it is the same."""
-        if suspect is not None and suspect.mark is Mark.NONE:
-            await self._register.mark(incident.service, suspect.version, Mark.SUSPECT, reason=f"rolled back in {incident.id}")
-        await self._register.rollback_started(target)
+        async with together() as both:  # in one commit
+            if suspect is not None and suspect.mark is Mark.NONE:
+                both.create_task(
+                    self._register.mark(incident.service, suspect.version, Mark.SUSPECT, reason=f"rolled back in {incident.id}")
+                )
+            both.create_task(self._register.rollback_started(target))
 
     async def _ended(self, incident: Incident, result: RunResult) -> Move:
         """Every way a run can end leads somewhere that is named (I9)."""

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import orjson
 
 _DATE_RESOLUTION: Final = timedelta(seconds=1)
+_LATEST: Final = 1e11  # seconds since 1970: the year 5138
 _FORM: Final = "is not in the form of Prometheus' query API"
 
-Sample = tuple[datetime, str]
-"""When, and the number as text: whether the text is a number at all is for `measure` to say."""
+Sample = tuple[float, str]
+"""When, in seconds since 1970, and the number as text: whether the text is a number at all is for `point` to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,8 @@ def _series(item: Any) -> Series:
 
 def _sample(pair: Any) -> Sample:
     match pair:
-        case [int() | float() as seconds, str(text)] if not isinstance(seconds, bool):
-            try:
-                return datetime.fromtimestamp(seconds, UTC), text
-            except (ValueError, OverflowError, OSError) as error:
-                raise ValueError(f"the time of a sample {_FORM}") from error
+        case [int() | float() as seconds, str(text)] if not isinstance(seconds, bool) and abs(seconds) < _LATEST:
+            return seconds, text
         case _:
             raise ValueError(f"a sample {_FORM}")
 

@@ -19,7 +19,8 @@ Point = Sequence[tuple[_Labels, str]]
 
 def number(text: str) -> float | None:
     """A finite number in exactly the API's form; None for NaN, the infinities and anything else."""
-    return float(text) if _NUMBER.fullmatch(text) and math.isfinite(float(text)) else None
+    parsed = float(text) if _NUMBER.fullmatch(text) else math.nan
+    return parsed if math.isfinite(parsed) else None
 
 
 def at_once(answer: Answer) -> Point:
@@ -30,10 +31,11 @@ def at_once(answer: Answer) -> Point:
 def at_steps(answer: Answer, steps: Sequence[datetime], step: timedelta) -> Sequence[Point]:
     """The moments of a range query. Prometheus counts in milliseconds: a step is found again as the nearest one."""
     points: list[list[tuple[_Labels, str]]] = [[] for _ in steps]
+    first, apart = steps[0].timestamp(), step.total_seconds()
     for series in answer.series:
         labels = frozenset(series.labels.items())
         for moment, text in series.samples:
-            index = round((moment - steps[0]) / step)
+            index = round((moment - first) / apart)
             if 0 <= index < len(points):
                 points[index].append((labels, text))
     return points
@@ -43,7 +45,10 @@ def value(point: Point, reduce: Reduce | None) -> float | Reason:
     """The number of the one series, or of several by `reduce`."""
     if not point:
         return Reason.NO_SERIES
-    if reduce is None and len(point) > 1:
+    if len(point) == 1:
+        parsed = number(point[0][1])
+        return Reason.NOT_A_NUMBER if parsed is None else parsed
+    if reduce is None:
         return Reason.SEVERAL_SERIES
     numbers = _numbers(point)
     if numbers is None:
@@ -59,7 +64,7 @@ def counts(bad: Point, total: Point, reduce: Reduce | None) -> tuple[float, floa
     """
     if not total:
         return Reason.NO_SERIES
-    if reduce is None and max(len(bad), len(total)) > 1:
+    if reduce is None and (len(bad) > 1 or len(total) > 1):
         return Reason.SEVERAL_SERIES
     bads, totals = _numbers(bad), _numbers(total)
     if bads is None or totals is None or min(*bads.values(), *totals.values(), 0.0) < 0:

@@ -1,6 +1,6 @@
 """Incidents and the decisions about them. A write names the state that it came from, and is refused when that is no longer so."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -11,11 +11,13 @@ from sqlalchemy.exc import IntegrityError
 from rollbackd.clock import Clock
 from rollbackd.errors import NotFoundError, TemporaryError
 from rollbackd.failpoints import reach
+from rollbackd.model.alert import AlertEvent
 from rollbackd.model.decision import Decision, History
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.store.alerts import handling
 from rollbackd.store.columns import as_row, from_microseconds, record_of, to_microseconds
 from rollbackd.store.database import Database
+from rollbackd.store.snapshots import write_snapshot
 from rollbackd.store.tables import alerts, decisions, incidents
 from rollbackd.store.timeline import NewEntry, Timeline, write_entries
 
@@ -38,8 +40,8 @@ class Incidents:
         self._timeline = timeline
         self._clock = clock
 
-    async def open(self, incident: Incident, alert_id: int | None, entries: Sequence[NewEntry]) -> bool:
-        """Write the incident, its first entries, and that its alert is handled.
+    async def open(self, incident: Incident, alert_id: int | None, entries: Sequence[NewEntry], *, pinned: bytes | None = None) -> bool:
+        """Write the incident, its first entries, that its alert is handled, and the config that is `pinned` to it, if it may be new.
 
         False, and nothing is written: the service already has an open one (I1).
         """
@@ -48,6 +50,8 @@ class Incidents:
         def query(connection: Connection) -> int | None:
             if connection.execute(_all().where(_IS_OPEN, incidents.c.service == incident.service)).first() is not None:
                 return None
+            if pinned is not None:
+                write_snapshot(connection, incident.snapshot, pinned, now)
             connection.execute(insert(incidents).values(as_row(incidents, incident)))
             if alert_id is not None:
                 connection.execute(handling(alert_id, incident.id, now))
@@ -60,12 +64,20 @@ class Incidents:
         return True
 
     async def save(
-        self, before: Incident, after: Incident, *, entries: Sequence[NewEntry] = (), decision: Decision | None = None
+        self,
+        before: Incident,
+        after: Incident,
+        *,
+        entries: Sequence[NewEntry] = (),
+        decision: Decision | None = None,
+        provided: Callable[[History], bool] | None = None,
     ) -> Incident:
         """`after` with its new revision; its entries and its decision are written with it or not at all.
 
+        `provided` is asked inside the transaction, about the history that all writes before this one have made (I7).
+
         Raises:
-            ConflictError: the incident is no longer in the phase and the revision of `before`.
+            ConflictError: the incident is no longer in the phase and the revision of `before`, or `provided` says no.
             NotFoundError: there is no such incident.
         """
         now = self._clock.now()
@@ -73,6 +85,8 @@ class Incidents:
         unmoved = and_(incidents.c.id == before.id, incidents.c.phase == before.phase, incidents.c.revision == before.revision)
 
         def query(connection: Connection) -> int:
+            if provided is not None and not provided(_history(connection, before.service, now, except_incident=before.id)):
+                raise ConflictError(f"incident {before.id} may not move on from {before.phase} any more: read it again")
             try:
                 written = connection.execute(update(incidents).where(unmoved).values(as_row(incidents, saved))).rowcount
             except IntegrityError as error:
@@ -105,11 +119,13 @@ class Incidents:
     async def open_of(self, service: str) -> Incident | None:
         return await self._first(_all().where(_IS_OPEN, incidents.c.service == service))
 
-    async def of_alert(self, fingerprint: str, starts_at: datetime) -> Incident | None:
-        """The newest that this alert opened or joined."""
-        joined = select(alerts.c.incident_id).where(alerts.c.starts_at == starts_at, alerts.c.fingerprint == fingerprint)
-        opened = and_(incidents.c.fingerprint == fingerprint, incidents.c.starts_at == starts_at)
-        return await self._first(_newest_first().where(or_(opened, incidents.c.id.in_(joined))))
+    async def met_by(self, event: AlertEvent) -> tuple[Incident | None, Incident | None]:
+        """The newest incident that this alert, in whichever state, opened or joined; and the one that its service has open."""
+        joined = select(alerts.c.incident_id).where(alerts.c.starts_at == event.starts_at, alerts.c.fingerprint == event.fingerprint)
+        opened = and_(incidents.c.fingerprint == event.fingerprint, incidents.c.starts_at == event.starts_at)
+        of_alert = _newest_first().where(or_(opened, incidents.c.id.in_(joined))).limit(1)
+        of_service = _all().where(_IS_OPEN, incidents.c.service == event.service).limit(1)
+        return await self._database.read(lambda connection: (connection.scalar(of_alert), connection.scalar(of_service)))
 
     async def latest_of(self, service: str) -> Incident | None:
         return await self._first(_newest_first().where(incidents.c.service == service))
@@ -149,31 +165,8 @@ class Incidents:
         return await self._database.all(query, record_of)
 
     async def history(self, service: str, now: datetime, *, except_incident: str | None = None) -> History:
-        """What the guards ask for. What lies in the future counts as well: a clock that was set back frees no budget (I7)."""
-        started = incidents.c.rollback_started_at
-        own = incidents.c.service == service
-        completed = and_(own, incidents.c.rollback_ended_at.is_not(None))
-        last = select(incidents.c.rollback_ended_at, incidents.c.acknowledged_by).where(completed)
-        last = last.order_by(incidents.c.rollback_ended_at.desc()).limit(1)
-        running = and_(own, incidents.c.phase == Phase.ROLLING_BACK, incidents.c.id != (except_incident or ""))
-        counts = select(
-            select(func.count()).where(own, started > now - timedelta(days=1)).scalar_subquery(),
-            select(func.count()).where(started > now - timedelta(hours=1)).scalar_subquery(),
-            select(func.count()).where(running).scalar_subquery(),
-        )
-
-        def query(connection: Connection) -> History:
-            ended = connection.execute(last).first()
-            of_service, of_fleet, steps = connection.execute(counts).one()
-            return History(
-                last_rollback_completed_at=ended.rollback_ended_at if ended else None,
-                last_rollback_acknowledged=bool(ended and ended.acknowledged_by),
-                rollbacks_of_service_last_day=of_service,
-                rollbacks_of_fleet_last_hour=of_fleet,
-                step_running=steps > 0,
-            )
-
-        return await self._database.read(query)
+        """What rollbackd did before, for the guards; `except_incident` is the one that asks, whose own step is no other's."""
+        return await self._database.read(lambda connection: _history(connection, service, now, except_incident=except_incident))
 
     def _announce(self, newest: int | None) -> None:
         self._timeline.announce(newest or 0)
@@ -191,6 +184,29 @@ def _all() -> Select[Any]:
 
 def _newest_first() -> Select[Any]:
     return _all().order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
+
+
+def _history(connection: Connection, service: str, now: datetime, *, except_incident: str | None) -> History:
+    """What lies in the future counts as well: a clock that was set back frees no budget (I7)."""
+    started = incidents.c.rollback_started_at
+    own = incidents.c.service == service
+    completed = and_(own, incidents.c.rollback_ended_at.is_not(None))
+    last = select(incidents.c.rollback_ended_at, incidents.c.acknowledged_by).where(completed)
+    running = and_(own, incidents.c.phase == Phase.ROLLING_BACK, incidents.c.id != (except_incident or ""))
+    counts = select(
+        select(func.count()).where(own, started > now - timedelta(days=1)).scalar_subquery(),
+        select(func.count()).where(started > now - timedelta(hours=1)).scalar_subquery(),
+        select(func.count()).where(running).scalar_subquery(),
+    )
+    ended = connection.execute(last.order_by(incidents.c.rollback_ended_at.desc()).limit(1)).first()
+    of_service, of_fleet, steps = connection.execute(counts).one()
+    return History(
+        last_rollback_completed_at=ended.rollback_ended_at if ended else None,
+        last_rollback_acknowledged=bool(ended and ended.acknowledged_by),
+        rollbacks_of_service_last_day=of_service,
+        rollbacks_of_fleet_last_hour=of_fleet,
+        step_running=steps > 0,
+    )
 
 
 def _one(connection: Connection, incident_id: str) -> Incident:

@@ -1,6 +1,7 @@
 """The config that an incident started with, kept under its digest for as long as the incident is."""
 
 import hashlib
+from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -17,16 +18,8 @@ class Snapshots:
 
     async def put(self, content: bytes) -> str:
         """Its digest. The same content is stored once; it stays for as long as the retention after its last use."""
-        digest = hashlib.sha256(content).hexdigest()
-
-        now = self._clock.now()
-
-        def query(connection: Connection) -> None:
-            used = connection.execute(update(snapshots).where(snapshots.c.digest == digest).values(used_at=now))
-            if used.rowcount == 0:
-                connection.execute(insert(snapshots).values(digest=digest, content=content, used_at=now))
-
-        await self._database.write(query)
+        digest, now = digest_of(content), self._clock.now()
+        await self._database.write(lambda connection: write_snapshot(connection, digest, content, now))
         return digest
 
     async def get(self, digest: str) -> bytes:
@@ -36,3 +29,14 @@ class Snapshots:
         if not found:
             raise NotFoundError(f"no config snapshot {digest}")
         return found[0]
+
+
+def digest_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_snapshot(connection: Connection, digest: str, content: bytes, now: datetime) -> None:
+    """`Incidents.open` writes it in the same transaction."""
+    used = connection.execute(update(snapshots).where(snapshots.c.digest == digest).values(used_at=now))
+    if used.rowcount == 0:
+        connection.execute(insert(snapshots).values(digest=digest, content=content, used_at=now))

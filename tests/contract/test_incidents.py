@@ -11,6 +11,7 @@ from rollbackd.model.decision import Action, History
 from rollbackd.model.incident import Event, Incident, Outcome, Phase
 from rollbackd.model.reason import Reason
 from rollbackd.store.incidents import ConflictError, Page
+from rollbackd.store.snapshots import digest_of
 from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 from tests.contract import samples
@@ -162,18 +163,44 @@ async def test_what_a_restart_goes_on_with(open_store: OpenStore) -> None:
         assert await store.incidents.open_ones() == (running,)
 
 
-async def test_the_incident_of_an_alert_is_the_newest_that_it_opened_or_joined(store: Store) -> None:
+async def test_an_alert_meets_the_newest_that_it_opened_or_joined_and_the_open_one_of_its_service(store: Store) -> None:
     alert = samples.alert()
     await store.alerts.append([alert])
     (stored,) = await store.alerts.unhandled()
-    assert await store.incidents.of_alert(alert.fingerprint, alert.starts_at) is None
+    assert await store.incidents.met_by(alert) == (None, None)
     opener = samples.incident("opener", fingerprint=alert.fingerprint, starts_at=alert.starts_at, opened_at=NOW - timedelta(hours=1))
     opener = await closed(store, await opened(store, opener))
-    assert await store.incidents.of_alert(alert.fingerprint, alert.starts_at) == opener
+    assert await store.incidents.met_by(alert) == (opener, None)
     joined = await opened(store, samples.incident("joined", fingerprint="another"))
+    assert await store.incidents.met_by(alert) == (opener, joined)
     await store.alerts.handled(stored.id, joined.id)
-    assert await store.incidents.of_alert(alert.fingerprint, alert.starts_at) == joined
-    assert await store.incidents.of_alert(alert.fingerprint, NOW) is None
+    assert await store.incidents.met_by(alert) == (joined, joined)
+    assert await store.incidents.met_by(replace(alert, starts_at=NOW, service="web")) == (None, None)
+
+
+async def test_what_is_pinned_is_written_with_the_incident_or_not_at_all(store: Store) -> None:
+    first, second = samples.incident("first", snapshot=digest_of(b"first")), samples.incident("second", snapshot=digest_of(b"second"))
+    assert await store.incidents.open(first, None, (), pinned=b"first")
+    assert not await store.incidents.open(second, None, (), pinned=b"second")
+    assert await store.snapshots.get(first.snapshot) == b"first"
+    with pytest.raises(NotFoundError):
+        await store.snapshots.get(second.snapshot)
+
+
+async def test_i7_what_a_write_depends_on_is_asked_when_it_is_written(store: Store) -> None:
+    """Of those that act at once each sees what the ones before it have done, though all of them had read the same."""
+    services = ("api", "web", "shop")
+    before = [await opened(store, samples.incident(name, service=name)) for name in services]
+
+    def nobody_has(history: History) -> bool:
+        return history.rollbacks_of_fleet_last_hour == 0
+
+    results = await asyncio.gather(
+        *(store.incidents.save(one, replace(one.after(Event.ACT), rollback_started_at=NOW), provided=nobody_has) for one in before),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [Incident, ConflictError, ConflictError]
+    assert [one.phase for one in await store.incidents.open_ones()].count(Phase.ROLLING_BACK) == 1
 
 
 async def test_the_latest_of_a_service(store: Store) -> None:

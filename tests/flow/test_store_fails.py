@@ -27,9 +27,8 @@ CALLED = (
     "attempts.of_incident",
     "history",
     "incidents.get",
-    "incidents.of_alert",
+    "incidents.met_by",
     "incidents.open",
-    "incidents.open_of",
     "incidents.save",
     "looks.append",
     "looks.of_incident",
@@ -37,7 +36,6 @@ CALLED = (
     "releases.of_service",
     "releases.record",
     "releases.update",
-    "snapshots.put",
     "timeline.append",
 )
 

@@ -238,18 +238,18 @@ class TestAlerts:
 
     async def test_one_that_cannot_be_taken_keeps_no_other_from_it(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         stage.stations[Phase.DECIDING] = wait
-        pin = stage.pinned.pin
+        snapshot_of = stage.pinned.snapshot_of
         failing = True
 
         async def the_other_is_open() -> bool:
             return await stage.store.incidents.open_of("web") is not None
 
-        async def broken_for_one(policy: ServicePolicy) -> str:
+        def broken_for_one(policy: ServicePolicy) -> tuple[str, bytes]:
             if policy.name == "api" and failing:
                 raise ZeroDivisionError
-            return await pin(policy)
+            return snapshot_of(policy)
 
-        monkeypatch.setattr(stage.pinned, "pin", broken_for_one)
+        monkeypatch.setattr(stage.pinned, "snapshot_of", broken_for_one)
         await stage.store.alerts.append([alert(), alert(service="web", fingerprint="f2")])
         async with stage.conducting({"api": POLICY, "web": replace(service("web"))}) as conductor:
             await conductor.start()

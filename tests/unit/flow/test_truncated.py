@@ -46,7 +46,7 @@ class GivenPrometheus:
 
 
 def firing(value: str = str(ACTIVE.timestamp()), **labels: str) -> Series:
-    return Series({"__name__": "ALERTS_FOR_STATE", **LABELS, **labels}, ((NOW, value),))
+    return Series({"__name__": "ALERTS_FOR_STATE", **LABELS, **labels}, ((NOW.timestamp(), value),))
 
 
 def truncated_alerts(stage: Stage, prometheus: GivenPrometheus) -> TruncatedAlerts:

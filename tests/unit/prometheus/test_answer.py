@@ -49,10 +49,10 @@ def test_anything_else_is_refused(broken: bytes) -> None:
 
 
 def test_the_three_kinds_of_numbers() -> None:
-    assert read_series("scalar", [SECONDS, "1"]) == (Series({}, ((AT, "1"),)),)
-    assert read_series("vector", [{"metric": {"a": "b"}, "value": [SECONDS, "1"]}]) == (Series({"a": "b"}, ((AT, "1"),)),)
+    assert read_series("scalar", [SECONDS, "1"]) == (Series({}, ((SECONDS, "1"),)),)
+    assert read_series("vector", [{"metric": {"a": "b"}, "value": [SECONDS, "1"]}]) == (Series({"a": "b"}, ((SECONDS, "1"),)),)
     matrix = read_series("matrix", [{"metric": {}, "values": [[SECONDS, "1"], [SECONDS + 15, "NaN"]]}])
-    assert matrix == (Series({}, ((AT, "1"), (AT + timedelta(seconds=15), "NaN"))),)
+    assert matrix == (Series({}, ((SECONDS, "1"), (SECONDS + 15, "NaN"))),)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def threads() -> list[str]:
 async def test_an_instant_query(fake: FakePrometheus, client: PrometheusClient) -> None:
     fake.answer("x", ({"zone": "a"}, 0.25), warnings=["w"], infos=["i"])
     answer = await client.query('x{a="ü+&"}', at=AT)
-    assert answer.series == (Series({"zone": "a"}, ((CUT, "0.25"),)),)
+    assert answer.series == (Series({"zone": "a"}, ((CUT.timestamp(), "0.25"),)),)
     assert (answer.result_type, answer.warnings, answer.infos) == ("vector", ("w",), ("i",))
     assert answer.server_time is not None
     assert answer.clock_offset == timedelta()
@@ -66,13 +66,13 @@ async def test_an_instant_query(fake: FakePrometheus, client: PrometheusClient) 
 async def test_a_range_query_is_exact_to_the_millisecond(fake: FakePrometheus, client: PrometheusClient) -> None:
     fake.answer("x", lambda at: at.timestamp())
     answer = await client.query_range("x", start=AT - 2 * STEP, end=AT, step=STEP)
-    assert [at for at, _ in answer.series[0].samples] == [CUT - 2 * STEP, CUT - STEP, CUT]
+    assert [at for at, _ in answer.series[0].samples] == [at.timestamp() for at in (CUT - 2 * STEP, CUT - STEP, CUT)]
     assert fake.asked[0].params["step"] == "15.000"
 
 
 async def test_a_scalar_is_one_number(fake: FakePrometheus, client: PrometheusClient) -> None:
     fake.send("x", '{"status":"success","data":{"resultType":"scalar","result":[1,"2"]}}')
-    assert (await client.query("x", at=AT)).series == (Series({}, ((datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), "2"),)),)
+    assert (await client.query("x", at=AT)).series == (Series({}, ((1, "2"),)),)
 
 
 async def test_a_range_over_eleven_thousand_points_is_refused_before_it_is_asked(fake: FakePrometheus, client: PrometheusClient) -> None:

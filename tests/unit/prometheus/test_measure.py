@@ -29,12 +29,12 @@ def ranged(*series: Told) -> Answer:
 
 
 def once(*series: Told) -> Answer:
-    return Answer(result_type="vector", series=tuple(Series({"i": str(i)}, ((NOW, str(one)),)) for i, one in enumerate(series)))
+    return Answer(result_type="vector", series=tuple(Series({"i": str(i)}, ((NOW.timestamp(), str(one)),)) for i, one in enumerate(series)))
 
 
 def _series(told: Told, number: int) -> Series:
     texts = ((at, told(index) if callable(told) else told) for index, at in enumerate(AT))
-    return Series({"i": str(number)} if number else {}, tuple((at, str(text)) for at, text in texts if text is not None))
+    return Series({"i": str(number)} if number else {}, tuple((at.timestamp(), str(text)) for at, text in texts if text is not None))
 
 
 def epoch(age: timedelta = timedelta()) -> Callable[[int], str]:

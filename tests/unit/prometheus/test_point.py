@@ -115,14 +115,17 @@ def test_an_instant_is_a_moment_or_none(text: str) -> None:
 
 def test_a_step_is_found_again_though_prometheus_cuts_microseconds() -> None:
     steps = (NOW - STEP, NOW)
-    cut = tuple(at.replace(microsecond=123_000) for at in steps)
+    cut = tuple(at.replace(microsecond=123_000).timestamp() for at in steps)
     answer = Answer(
         result_type="matrix",
-        series=(Series({"zone": "a"}, ((cut[0], "1"), (cut[1], "2"))), Series({"zone": "b"}, ((cut[1], "3"), (cut[1] + STEP, "4")))),
+        series=(
+            Series({"zone": "a"}, ((cut[0], "1"), (cut[1], "2"))),
+            Series({"zone": "b"}, ((cut[1], "3"), (cut[1] + STEP.total_seconds(), "4"))),
+        ),
     )
     assert at_steps(answer, steps, STEP) == [point(a="1"), point(a="2", b="3")]
 
 
 def test_the_one_moment_of_an_instant_query() -> None:
-    answer = Answer(result_type="vector", series=(Series({"zone": "a"}, ((NOW, "1"),)), Series({}, ((NOW, "2"),))))
+    answer = Answer(result_type="vector", series=(Series({"zone": "a"}, ((NOW.timestamp(), "1"),)), Series({}, ((NOW.timestamp(), "2"),))))
     assert at_once(answer) == [*point(a="1"), *point("2")]

@@ -179,8 +179,9 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
 
 async def keep(store: Store, one: Incident, policy: ServicePolicy = POLICY) -> Incident:
     """Put an incident into the store with the config that it started with, as it stands."""
-    one = replace(one, snapshot=await Pinned(store).pin(policy))
-    assert await store.incidents.open(one, None, [NewEntry(entry.kind, entry.text, entry.data) for entry in TIMELINE])
+    digest, content = Pinned(store).snapshot_of(policy)
+    one = replace(one, snapshot=digest)
+    assert await store.incidents.open(one, None, [NewEntry(entry.kind, entry.text, entry.data) for entry in TIMELINE], pinned=content)
     return one
 
 
