@@ -62,7 +62,13 @@ def rollback(
     if not yes:
         click.echo(_text(made), err=True)
         click.confirm("Roll back?", abort=True, err=True)
-    body = {"to": made["target"]["version"], "reason": reason, "reason_code": reason_code, "while_paused": while_paused}
+    body = {
+        "to": made["target"]["version"],
+        "plan": made["digest"],
+        "reason": reason,
+        "reason_code": reason_code,
+        "while_paused": while_paused,
+    }
 
     async def conversation(client: Client) -> int:
         begun = await client.rollback(service, body)

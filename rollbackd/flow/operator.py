@@ -134,9 +134,9 @@ class Operator:
         return plans.make(policy, suspect=suspect, target=target)
 
     async def rollback(
-        self, service: str, *, to: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
+        self, service: str, *, to: str | None, plan: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
     ) -> Incident:
-        """Roll back by hand; takes an open incident over when no step is running."""
+        """Roll back by hand; takes an open incident over when no step is running. `plan` is the digest of what the person was shown."""
         policy = self._policy(service)
         if not while_paused:
             await self._refuse_while_paused(service)
@@ -145,6 +145,10 @@ class Operator:
             raise RefusedError(f"incident {current.id} of {service} is {current.phase}: only one at a time", reason=Reason.STEP_RUNNING)
         suspect, target = await self._from_and_to(policy, to)
         digest = plans.make(policy, suspect=suspect, target=target).digest
+        if plan is not None and plan != digest:
+            raise RefusedError(
+                f"the plan has changed since it was shown: look again with 'rollbackd plan {service}'", reason=Reason.OUTDATED_PLAN
+            )
         now = self._clock.now()
         digest_of_config, content = self._pinned.snapshot_of(policy)
 

@@ -84,6 +84,7 @@ class ReasonBody(Body):
 class RollbackBody(Body):
     reason: Sentence
     to: Name | None = None
+    plan: Name | None = None
     reason_code: Literal["critical-function", "performance", "data-safety", "complaints"] | None = None
     while_paused: bool = False
 

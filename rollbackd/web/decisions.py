@@ -84,6 +84,7 @@ async def rollback(request: web.Request) -> web.Response:
         begun = await request.app[DEPS].operator.rollback(
             request.match_info["name"],
             to=body.to,
+            plan=body.plan,
             reason=body.reason,
             reason_code=body.reason_code,
             while_paused=body.while_paused,

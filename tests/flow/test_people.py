@@ -250,6 +250,18 @@ class TestRollingBackByHand:
             assert incident["outcome"] == "recovered"
             assert world.versions() == ["v2", "v1"]
 
+    async def test_a_plan_that_is_not_the_one_that_was_shown_is_refused(self, tmp_path: Path) -> None:
+        async with World(tmp_path) as world:
+            await bad_release(world)
+            path = f"/api/v1/services/{SERVICE}/plan?to=v1"
+            shown = await world.get(path)
+            await world.release("v3")
+            refused = await world.post(ROLLBACK, {**BY_HAND, "plan": shown["digest"]}, expect=409)
+            assert (refused["reason"], world.versions()[-1]) == ("outdated_plan", "v3")
+            await world.post(ROLLBACK, {**BY_HAND, "plan": (await world.get(path))["digest"]}, expect=202)
+
+            assert (await world.closed())["outcome"] == "recovered"
+
     async def test_under_a_pause_it_must_be_meant(self, tmp_path: Path) -> None:
         async with World(tmp_path) as world:
             await bad_release(world)

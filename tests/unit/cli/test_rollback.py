@@ -43,7 +43,7 @@ async def test_with_yes_it_runs_the_target_that_was_planned_and_waits_for_the_ou
     assert (result.exit_code, json.loads(result.stdout.splitlines()[-1])["outcome"]) == (0, "recovered")
     assert world.operator.asked == [
         ("plan", "checkout", None),
-        ("rollback", "checkout", "v1", "log-in broken", "critical-function", False, "operator-person"),
+        ("rollback", "checkout", "v1", "d1gest", "log-in broken", "critical-function", False, "operator-person"),
     ]
 
 
@@ -51,7 +51,7 @@ async def test_no_wait_says_which_incident_it_is(world: World, rollbackd: Run) -
     world.operator.incident = await keep(world.store, incident())
     result = await rollbackd("rollback", "checkout", "--reason", "x", "--yes", "--no-wait", "--while-paused", "--to", "v1")
     assert (result.exit_code, result.stdout) == (0, f"{ID}\n")
-    assert world.operator.asked[-1] == ("rollback", "checkout", "v1", "x", None, True, "operator-person")
+    assert world.operator.asked[-1] == ("rollback", "checkout", "v1", "d1gest", "x", None, True, "operator-person")
     result = await rollbackd("rollback", "checkout", "--reason", "x", "--yes", "--no-wait", "--json")
     assert json.loads(result.stdout)["id"] == ID
 

@@ -42,16 +42,16 @@ async def test_a_persons_word_about_an_incident_reaches_the_operator_with_the_na
 
 async def test_a_rollback_by_hand_is_202_with_the_incident(world: World) -> None:
     world.operator.incident = await keep(world.store, incident())
-    body = {"to": "v1", "reason": "log-in broken", "reason_code": "critical-function", "while_paused": True}
+    body = {"to": "v1", "plan": "d1gest", "reason": "log-in broken", "reason_code": "critical-function", "while_paused": True}
     status, answer = await post(world, "services/checkout/rollback", body)
     assert (status, answer["id"]) == (202, ID)
-    assert world.operator.asked == [("rollback", "checkout", "v1", "log-in broken", "critical-function", True, BY)]
+    assert world.operator.asked == [("rollback", "checkout", "v1", "d1gest", "log-in broken", "critical-function", True, BY)]
 
 
 async def test_a_rollback_needs_no_more_than_a_reason(world: World) -> None:
     world.operator.incident = await keep(world.store, incident())
     assert (await post(world, "services/checkout/rollback", {"reason": "x"}))[0] == 202
-    assert world.operator.asked == [("rollback", "checkout", None, "x", None, False, BY)]
+    assert world.operator.asked == [("rollback", "checkout", None, None, "x", None, False, BY)]
 
 
 async def test_pause_and_resume_of_one_service_and_of_all(world: World) -> None:

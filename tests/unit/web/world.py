@@ -86,9 +86,9 @@ class StandIn:
         return PLAN
 
     async def rollback(
-        self, service: str, *, to: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
+        self, service: str, *, to: str | None, plan: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
     ) -> Incident:
-        self._ask("rollback", service, to, reason, reason_code, while_paused, by)
+        self._ask("rollback", service, to, plan, reason, reason_code, while_paused, by)
         return self.incident
 
     async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]:
