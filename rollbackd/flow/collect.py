@@ -1,15 +1,13 @@
 """Gathers the evidence for one look at an incident: everything that `decide` may know, asked at the same time."""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.action.probe import Prober
-from rollbackd.decision.trigger import lookback
+from rollbackd.flow.gather import Gatherer
 from rollbackd.model.decision import AlertFacts, Case, RunningVersion
 from rollbackd.model.incident import Incident
-from rollbackd.model.measurement import IndicatorEvidence
-from rollbackd.model.policy import ServicePolicy, Trigger
+from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.sources import Sources
@@ -23,6 +21,7 @@ class Collector:
     def __init__(self, *, store: Store, measurer: Measurer, sources: Sources, prober: Prober, serving_since: datetime) -> None:
         self._store = store
         self._measurer = measurer
+        self._gatherer = Gatherer(measurer)
         self._sources = sources
         self._prober = prober
         self._serving_since = serving_since
@@ -33,7 +32,7 @@ class Collector:
         What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out.
         """
         async with together() as group:
-            evidence = group.create_task(self._evidence(policy, now))
+            evidence = group.create_task(self._gatherer.evidence(policy, now))
             refreshed = group.create_task(self._sources.refresh(policy))
             running = group.create_task(self.running_version(policy))
             firing = group.create_task(self._firing(incident, policy))
@@ -65,20 +64,6 @@ class Collector:
         if not answer.answers:
             return RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN, detail=answer.reason)
         return RunningVersion(answers=answer.answers, reason=None)
-
-    async def _evidence(self, policy: ServicePolicy, now: datetime) -> Mapping[str, IndicatorEvidence]:
-        async with together() as group:
-            asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now)) for trigger in policy.triggers}
-        return {name: task.result() for name, task in asked.items()}
-
-    async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime) -> IndicatorEvidence:
-        return await self._measurer.evidence(
-            policy,
-            trigger.indicator,
-            now=now,
-            lookback=lookback(policy, trigger),
-            pool_window=max(trigger.hold_for, trigger.indicator.window),
-        )
 
     async def _firing(self, incident: Incident, policy: ServicePolicy) -> bool | None:
         """Asked only of an alert that was old when it came: a replay must still be firing to count."""
