@@ -124,9 +124,11 @@ def explain(incident_id: str, url: str, *, as_json: bool) -> int:
     """Why it was decided so: every check of the decision, in its order."""
     record = _record(url, incident_id)
     if as_json:
-        emit_json({name: record[name] for name in ("id", "service", "decision", "reason", "why", "deciding", "checks")})
+        emit_json({name: record[name] for name in ("id", "service", "decision", "reason", "why", "deciding", "nearest", "checks")})
         return Exit.FINE
     click.echo(one_line(record["why"]))
+    if record["nearest"]:
+        click.echo(one_line(f"Would have rolled back with {record['nearest']}."))
     if not record["checks"]:
         click.echo("nothing was decided by evidence: there are no checks")
     elif on_terminal():

@@ -20,13 +20,12 @@ from datetime import datetime
 from typing import Final
 
 from rollbackd.decision.blame import judge_release
+from rollbackd.decision.facts import Facts
 from rollbackd.decision.guards import check_alert, check_guards, check_releases
 from rollbackd.decision.record import stands_in_the_way
-from rollbackd.decision.target import check_running, choose_target
-from rollbackd.decision.trigger import Finding, carrying, confirm
+from rollbackd.decision.target import check_running, choose_target, seen_unhealthy
+from rollbackd.decision.trigger import Finding
 from rollbackd.model.decision import Action, Case, Check, CheckVerdict, Decision
-from rollbackd.model.measurement import IndicatorEvidence
-from rollbackd.model.policy import Trigger
 from rollbackd.model.reason import Reason
 
 FOR_A_PERSON: Final = frozenset({
@@ -41,20 +40,20 @@ FOR_A_PERSON: Final = frozenset({
 
 def decide(case: Case, now: datetime) -> Decision:
     """`suspect` and `target` are what was found, whatever was decided: a person may still approve the plan between them."""
-    releases = tuple(sorted(case.releases, key=lambda release: release.started_at, reverse=True))  # of two at once the later recorded
-    findings = [confirm(trigger, _evidence(case, trigger), case.alert, case.policy, releases, now) for trigger in case.policy.triggers]
-    finding = carrying(findings, case.alert)
-    suspicion = judge_release(case.policy, releases, finding, now)
+    facts = Facts.of(case, now)
+    finding = facts.finding
+    suspicion = judge_release(facts)
     suspect = suspicion.suspect
-    choice = choose_target(suspect, releases, now)
+    unhealthy = seen_unhealthy(finding.trigger, case.context.targets, finding.baseline) if case.context else {}
+    choice = choose_target(suspect, facts.releases, now, unhealthy=unhealthy)
     checks = (
         check_alert(case, now),
-        *_trigger_checks(finding, findings),
+        *_trigger_checks(finding, facts.findings),
         check_releases(case, now),
         *suspicion.exonerations,
         *check_guards(case, suspect, now),
         choice.check,
-        check_running(case, suspect, choice.target, releases, now),
+        check_running(case, suspect, choice.target, facts.releases, now),
         *suspicion.proofs,
     )
     action, reason = _decide(checks, finding, blamed=case.policy.blame)
@@ -88,16 +87,3 @@ def _trigger_checks(finding: Finding, findings: Iterable[Finding]) -> tuple[Chec
     if finding.confirmed:
         others = [replace(check, verdict=CheckVerdict.NOT_APPLICABLE) if stands_in_the_way(check) else check for check in others]
     return finding.check, *others
-
-
-def _evidence(case: Case, trigger: Trigger) -> IndicatorEvidence:
-    """A trigger without evidence is one that could not be measured, which is unknown like any other gap (I3)."""
-    absent = IndicatorEvidence(
-        indicator=trigger.indicator.name,
-        query=trigger.indicator.query or trigger.indicator.bad or "",
-        step=case.policy.scrape_interval,
-        readings=(),
-        reason=Reason.NO_SERIES,
-        detail="not measured",
-    )
-    return case.evidence.get(trigger.name, absent)

@@ -3,16 +3,23 @@
 The target is an explicit recorded release, never "the previous one": what that is may have changed by the time of acting.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final
 
+from rollbackd.decision.judge import judge
 from rollbackd.model.decision import Case, Check, CheckVerdict
+from rollbackd.model.measurement import IndicatorEvidence, Verdict
+from rollbackd.model.policy import Trigger
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, ReleaseStatus
 
-_LIMIT: Final = "recorded before the suspect, live, not bad or suspect, another artifact, no migration in between"
+_LIMIT: Final = "recorded before the suspect, live, not bad or suspect, healthy then, another artifact, no migration in between"
+_ENOUGH_STEPS: Final = 5
+_NONE: Final[Mapping[Release, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +30,37 @@ class Choice:
     check: Check
 
 
-def choose_target(suspect: Release | None, releases: tuple[Release, ...], now: datetime) -> Choice:
-    """The newest live release before the suspect with another artifact, and whose version and artifact both have a clean name.
-
-    `releases` newest first. The same artifact may have been released under several versions: it is as bad under each.
-    """
-    target, reason, said = _choose(suspect, releases)
+def choose_target(
+    suspect: Release | None, releases: tuple[Release, ...], now: datetime, *, unhealthy: Mapping[Release, str] = _NONE
+) -> Choice:
+    """The newest of the candidates that was not seen `unhealthy` when it last served. `releases` newest first."""
+    target, reason, said = _choose(suspect, releases, unhealthy)
     verdict = CheckVerdict.FAILED if target is None else CheckVerdict.PASSED
     return Choice(target, Check(name="target", verdict=verdict, reason=reason, at=now, value=said, limit=_LIMIT))
 
 
-def _choose(suspect: Release | None, releases: tuple[Release, ...]) -> tuple[Release | None, Reason, str]:
+def candidates(suspect: Release, releases: tuple[Release, ...]) -> tuple[Release, ...]:
+    """The live releases before the suspect with another artifact whose version and artifact both have a clean name, newest first.
+
+    The same artifact may have been released under several versions: it is as bad under each.
+    """
+    distrusted = {name for release in releases if release.mark is not Mark.NONE for name in (release.version, release.artifact)}
+    earlier = (one for one in releases[releases.index(suspect) + 1 :] if one.status is ReleaseStatus.LIVE)
+    return tuple(one for one in earlier if distrusted.isdisjoint({one.version, one.artifact}) and one.artifact != suspect.artifact)
+
+
+def seen_unhealthy(trigger: Trigger, evidence: Mapping[Release, IndicatorEvidence], baseline: float | None) -> Mapping[Release, str]:
+    """Of which releases it was measured that they were breached most of the time when they last served. No history proves nothing."""
+    unhealthy = {}
+    for release, last_hour in evidence.items():
+        verdicts = [judge(trigger, one.value, baseline=baseline)[0] for one in last_hour.readings if one.value is not None]
+        breached = verdicts.count(Verdict.BREACHED)
+        if len(verdicts) >= _ENOUGH_STEPS and 2 * breached > len(verdicts):
+            unhealthy[release] = f"{release.version} was breached in {breached} of {len(verdicts)} measurements when it last served"
+    return unhealthy
+
+
+def _choose(suspect: Release | None, releases: tuple[Release, ...], unhealthy: Mapping[Release, str]) -> tuple[Release | None, Reason, str]:
     if suspect is None:
         return None, Reason.NO_SAFE_TARGET, "no suspect, so nothing to go back from"
     earlier = releases[releases.index(suspect) + 1 :]
@@ -41,16 +68,15 @@ def _choose(suspect: Release | None, releases: tuple[Release, ...]) -> tuple[Rel
     if live and live[0].artifact == suspect.artifact:
         said = f"{suspect.version} has the artifact of {live[0].version} before it: code cannot be the cause, look at the config"
         return None, Reason.CONFIG_ONLY_RELEASE, said
-    distrusted = {name for release in releases if release.mark is not Mark.NONE for name in (release.version, release.artifact)}
-    safe = (one for one in live if distrusted.isdisjoint({one.version, one.artifact}) and one.artifact != suspect.artifact)
-    target = next(safe, None)
+    target = next((one for one in candidates(suspect, releases) if one not in unhealthy), None)
     if target is None:
-        said = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted and another artifact"
+        said = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted, healthy and another artifact"
+        said = "; ".join([said, *unhealthy.values()])
         return None, Reason.NO_SAFE_TARGET, said
     barrier = _barrier((suspect, *earlier[: earlier.index(target) + 1]))
     if barrier is not None:
         return None, Reason.MIGRATION_BARRIER, f"{target.version} lies behind {barrier}"
-    return target, Reason.PASSED, f"{target.version} ({target.artifact})"
+    return target, Reason.PASSED, "; ".join([f"{target.version} ({target.artifact})", *unhealthy.values()])
 
 
 def _barrier(way_back: tuple[Release, ...]) -> str | None:

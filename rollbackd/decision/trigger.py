@@ -1,11 +1,12 @@
 """Is a trigger really breached, now and for long enough? Only fresh positive evidence says yes (I3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
 
+from rollbackd.decision.compare import stretch, traffic
 from rollbackd.decision.judge import Judged, judge, judge_steps
 from rollbackd.decision.onset import Onset, find_onset
 from rollbackd.decision.record import span
@@ -34,6 +35,7 @@ class Finding:
     limit: float | None
     onset: Onset | None
     step: timedelta
+    baseline: float | None
     check: Check
 
     @property
@@ -59,6 +61,7 @@ def confirm(  # noqa: PLR0917 - each is a thing of its own kind, and the types t
     baseline = _baseline(trigger, evidence, alert, policy, releases) if trigger.is_relative else None
     steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=policy.blame_window + trigger.hold_for)
     held = steps[: trigger.hold_for // evidence.step + 1]
+    evidence = _with_enough(trigger, evidence, find_onset(steps).at, releases, now)
     missing = _missing(trigger, evidence, alert, steps[0])
     if missing is not None:
         reason = Reason.UNKNOWN
@@ -76,6 +79,7 @@ def confirm(  # noqa: PLR0917 - each is a thing of its own kind, and the types t
         limit=_limit(trigger, baseline),
         onset=find_onset(steps) if reason is Reason.CONFIRMED else None,
         step=evidence.step,
+        baseline=baseline,
         check=Check(
             name=f"trigger {trigger.name}",
             verdict=_CHECK_VERDICTS.get(reason, CheckVerdict.FAILED),
@@ -128,6 +132,23 @@ def _missing_counts(trigger: Trigger, pooled: PooledCounts | None) -> Reason | N
     return Reason.LOW_TRAFFIC if round(pooled.total) < max(trigger.min_requests, 1) else None
 
 
+def _with_enough(
+    trigger: Trigger, evidence: IndicatorEvidence, onset: datetime | None, releases: Sequence[Release], now: datetime
+) -> IndicatorEvidence:
+    """Where there is little traffic the counts are pooled for longer: back to the onset, at most to the newest release."""
+    if _missing_counts(trigger, evidence.pooled) is not Reason.LOW_TRAFFIC or evidence.pooled is None or onset is None:
+        return evidence
+    start = max([onset, *(release.started_at for release in releases[:1] if release.started_at <= now)])
+    if trigger.indicator.is_ratio:
+        since = stretch(trigger, evidence.readings, start=start, end=now)
+        bad, total = float(since.bad), float(since.total)
+    else:
+        bad, total = None, sum(count for at, count in traffic(evidence.readings, trigger.indicator.window) if start <= at)
+    if round(total) <= round(evidence.pooled.total or 0):
+        return evidence
+    return replace(evidence, pooled=replace(evidence.pooled, window=now - start, bad=bad, total=total))
+
+
 def _mostly_breached(steps: Sequence[Judged]) -> bool:
     return _breached(steps) >= _needed(len(steps))
 
@@ -162,8 +183,13 @@ def _baseline(
     ages = [alert.starts_at - release.started_at for release in releases]
     recent = [age for age in ages if timedelta(0) <= age <= policy.blame_window]
     end = alert.starts_at - min(recent, default=trigger.hold_for + trigger.indicator.window)
-    before = [r.value for r in evidence.readings if r.value is not None and not r.newborn and end - policy.baseline <= r.at < end]
-    return median(before) if len(before) >= BASELINE_SAMPLES else None
+    return usual(evidence, end - policy.baseline, end)
+
+
+def usual(evidence: IndicatorEvidence, start: datetime, end: datetime) -> float | None:
+    """The median of what was measured between; None when that is too little to call it usual."""
+    between = [one.value for one in evidence.readings if one.value is not None and not one.newborn and start <= one.at < end]
+    return median(between) if len(between) >= BASELINE_SAMPLES else None
 
 
 def _limit(trigger: Trigger, baseline: float | None) -> float | None:

@@ -1,5 +1,6 @@
 """Gathers the evidence for one look at an incident: everything that `decide` may know, asked at the same time."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,10 +19,19 @@ STALE_AFTER: Final = timedelta(minutes=5)
 
 
 class Collector:
-    def __init__(self, *, store: Store, measurer: Measurer, sources: Sources, prober: Prober, serving_since: datetime) -> None:
+    def __init__(
+        self,
+        *,
+        services: Mapping[str, ServicePolicy],
+        store: Store,
+        measurer: Measurer,
+        sources: Sources,
+        prober: Prober,
+        serving_since: datetime,
+    ) -> None:
         self._store = store
         self._measurer = measurer
-        self._gatherer = Gatherer(measurer)
+        self._gatherer = Gatherer(measurer, services, store.releases.of_service)
         self._sources = sources
         self._prober = prober
         self._serving_since = serving_since
@@ -38,7 +48,7 @@ class Collector:
             firing = group.create_task(self._firing(incident, policy))
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
-        return Case(
+        case = Case(
             policy=policy,
             alert=AlertFacts(
                 name=incident.alertname or incident.trigger or "",
@@ -55,6 +65,11 @@ class Collector:
             history=history.result(),
             serving_since=self._serving_since,
         )
+        return await self.in_context(case, now)
+
+    async def in_context(self, case: Case, now: datetime) -> Case:
+        """With what else has to be measured to find out whose fault it is; what was measured before is not asked again."""
+        return case if case.context is not None else await self._gatherer.in_context(case, now)
 
     async def running_version(self, policy: ServicePolicy) -> RunningVersion:
         """What runs now, by the service's own probe."""

@@ -1,24 +1,75 @@
 """What Prometheus knows about one service at one moment, as far as `decide` asks: the same questions for the daemon and the backtest."""
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from rollbackd.decision.trigger import lookback
+from rollbackd.decision.wanted import Served, Wanted, wanted
+from rollbackd.errors import PermanentError, TemporaryError
+from rollbackd.model.decision import Case, Context, Dependency
+from rollbackd.model.matchers import Matcher, MatchOperator
 from rollbackd.model.measurement import IndicatorEvidence
 from rollbackd.model.policy import ServicePolicy, Trigger
+from rollbackd.model.release import Release
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.supervisor import together
 
+PLACES_AT_MOST: Final = 50
+"""Values of a spread label that are compared: more would ask Prometheus more than an answer is worth."""
+
+ReleasesOf = Callable[[str], Coroutine[Any, Any, tuple[Release, ...]]]
+"""The releases of a service that are known at the moment that is looked at."""
+
 
 class Gatherer:
-    def __init__(self, measurer: Measurer) -> None:
+    """`services` are all that the config names: some of them are dependencies of others."""
+
+    def __init__(self, measurer: Measurer, services: Mapping[str, ServicePolicy], releases_of: ReleasesOf) -> None:
         self._measurer = measurer
+        self._services = services
+        self._releases_of = releases_of
 
     async def evidence(self, policy: ServicePolicy, now: datetime) -> Mapping[str, IndicatorEvidence]:
         """Of every trigger of the service, by its name."""
         async with together() as group:
             asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now)) for trigger in policy.triggers}
         return {name: task.result() for name, task in asked.items()}
+
+    async def in_context(self, case: Case, now: datetime) -> Case:
+        """The case with what else its breach has to be compared with; as it is when there is nothing to compare."""
+        asked = wanted(case, now)
+        return case if asked is None else replace(case, context=await self._context(case.policy, asked, now))
+
+    async def _context(self, policy: ServicePolicy, asked: Wanted, now: datetime) -> Context:
+        indicator, since_onset = asked.trigger.indicator, now - asked.since
+        pool_window = max(asked.trigger.hold_for, indicator.window)
+        label = policy.version_label
+        async with together() as group:
+            before = group.create_task(
+                self._measurer.evidence(policy, indicator, now=asked.suspect.started_at, lookback=policy.baseline, pool_window=pool_window)
+            )
+            seen = group.create_task(self._values(policy, asked.trigger, label, now)) if label else None
+            narrowed = {version: _narrowed(policy, label, version) for version in asked.versions} if label else {}
+            back = since_onset if indicator.is_ratio else max(since_onset, policy.baseline)
+            versions = group.create_task(self._each(narrowed, asked.trigger, now, back))
+            places = {name: group.create_task(self._places(policy, asked, name, now)) for name in asked.spread}
+            earlier = {
+                ago: group.create_task(self._measurer.past(policy, indicator, now=now - ago, lookback=asked.trigger.hold_for))
+                for ago in asked.earlier
+            }
+            targets = {one.release: group.create_task(self._served(policy, asked.trigger, one)) for one in asked.targets}
+            dependencies = {name: group.create_task(self._dependency(self._services[name], now)) for name in asked.dependencies}
+        return Context(
+            before=before.result(),
+            versions_seen=seen.result() if seen else None,
+            versions=versions.result(),
+            places={name: task.result() for name, task in places.items()},
+            earlier={ago: task.result() for ago, task in earlier.items()},
+            targets={release: task.result() for release, task in targets.items()},
+            dependencies={name: task.result() for name, task in dependencies.items()},
+        )
 
     async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime) -> IndicatorEvidence:
         return await self._measurer.evidence(
@@ -28,3 +79,49 @@ class Gatherer:
             lookback=lookback(policy, trigger),
             pool_window=max(trigger.hold_for, trigger.indicator.window),
         )
+
+    async def _each(
+        self, policies: Mapping[str, ServicePolicy], trigger: Trigger, now: datetime, back: timedelta
+    ) -> Mapping[str, IndicatorEvidence]:
+        async with together() as group:
+            asked = {
+                name: group.create_task(self._measurer.past(policy, trigger.indicator, now=now, lookback=back))
+                for name, policy in policies.items()
+            }
+        return {name: task.result() for name, task in asked.items()}
+
+    async def _places(self, policy: ServicePolicy, asked: Wanted, label: str, now: datetime) -> Mapping[str, IndicatorEvidence]:
+        """By the value of a spread label; empty where they cannot be read, or are too many to compare."""
+        if policy.version_label and asked.place_version:
+            policy = _narrowed(policy, policy.version_label, asked.place_version)
+        values = await self._values(policy, asked.trigger, label, now)
+        if not values or len(values) > PLACES_AT_MOST:
+            return {}
+        return await self._each({value: _narrowed(policy, label, value) for value in values}, asked.trigger, now, now - asked.since)
+
+    async def _values(self, policy: ServicePolicy, trigger: Trigger, label: str, now: datetime) -> frozenset[str] | None:
+        """The values that a label has on the indicator's samples now; None: they cannot be read."""
+        try:
+            return await self._measurer.label_values(policy, f"group by ({label}) ({trigger.indicator.samples})", label, now=now)
+        except (TemporaryError, PermanentError):
+            return None
+
+    async def _served(self, policy: ServicePolicy, trigger: Trigger, served: Served) -> IndicatorEvidence:
+        lookback = min(policy.baseline, served.until - served.release.started_at)
+        return await self._measurer.past(policy, trigger.indicator, now=served.until, lookback=lookback)
+
+    async def _dependency(self, policy: ServicePolicy, now: datetime) -> Dependency:
+        async with together() as group:
+            evidence = group.create_task(self.evidence(policy, now))
+            releases = group.create_task(self._releases_of(policy.name))
+        return Dependency(policy=policy, evidence=evidence.result(), releases=_newest_first(releases.result()))
+
+
+def _narrowed(policy: ServicePolicy, label: str, value: str) -> ServicePolicy:
+    """The same service, but only its series with this value of the label."""
+    others = tuple(matcher for matcher in policy.selector if matcher.name != label)
+    return replace(policy, selector=(*others, Matcher(label, MatchOperator.EQUAL, value)))
+
+
+def _newest_first(releases: Iterable[Release]) -> tuple[Release, ...]:
+    return tuple(sorted(releases, key=lambda release: release.started_at, reverse=True))

@@ -10,12 +10,13 @@ from typing import Final
 from rollbackd.clock import Clock
 from rollbackd.decision.decide import decide
 from rollbackd.decision.follow import Follow, follow
+from rollbackd.decision.nearest import variations
 from rollbackd.errors import RollbackdError
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.move import Move
-from rollbackd.model.decision import Decision
+from rollbackd.model.decision import Action, Case, Decision
 from rollbackd.model.incident import Event, Incident, Outcome
 from rollbackd.model.policy import Inconclusive, Mode, ServicePolicy
 from rollbackd.model.reason import Reason
@@ -27,6 +28,7 @@ TIMES_ASKED: Final = 4  # in the time that an escalation waits: at its begin, an
 
 @dataclass(frozen=True, slots=True)
 class Judged:
+    case: Case
     decision: Decision
     follow: Follow
     incident: Incident  # with what was decided written on it, not yet saved
@@ -45,11 +47,11 @@ class Judge:
             case Follow.ROLL_BACK:
                 return _act_by_mode(judged, policy, self._clock.now())
             case Follow.PROPOSE_INCONCLUSIVE if _asks_at_once(judged, policy):
-                return _propose(judged, self._clock.now())
+                return _propose(await self._explained(judged), self._clock.now())
             case Follow.ESCALATE:
-                return _escalate(judged, policy, self._clock.now())
+                return _escalate(await self._explained(judged), policy, self._clock.now())
             case Follow.CLOSE_HELD:
-                return Move.close(judged.incident, Outcome.HELD, judged.decision)
+                return Move.close(judged.incident, Outcome.HELD, (await self._explained(judged)).decision)
             case Follow.STAND_DOWN_IF_TWICE if judged.incident.healthy_looks >= LOOKS_TO_STAND_DOWN:
                 return Move.close(judged.incident, Outcome.STOOD_DOWN, judged.decision)
             case _:
@@ -94,15 +96,24 @@ class Judge:
 
     async def _judge(self, incident: Incident, policy: ServicePolicy) -> Judged:
         now = self._clock.now()
-        decision = decide(await self._collector.case(incident, policy, now), now)
+        case = await self._collector.case(incident, policy, now)
+        decision = decide(case, now)
         follows = follow(decision)
         self._metrics.decided(policy.name, decision.action, decision.reason)
-        return Judged(decision, follows, _written(incident, policy, decision, follows))
+        return Judged(case, decision, follows, _written(incident, policy, decision, follows))
+
+    async def _explained(self, judged: Judged) -> Judged:
+        """With the nearest thing that would have made it a rollback: tried, by the same decision on what is measured now."""
+        for words, varied in variations(judged.case, judged.decision):
+            case = await self._collector.in_context(varied, judged.decision.at)
+            if decide(case, judged.decision.at).action is Action.ROLL_BACK:
+                return replace(judged, decision=replace(judged.decision, nearest=words))
+        return judged
 
     async def _wait(self, before: Incident, judged: Judged, policy: ServicePolicy) -> Move:
         gives_up_at = (before.judging_since or before.opened_at) + policy.give_up_after
         if self._clock.now() >= gives_up_at:
-            return _escalate(judged, policy, self._clock.now())
+            return _escalate(await self._explained(judged), policy, self._clock.now())
         return Move.stay(judged.incident, judged.decision, then_wait=min(policy.recheck_every, gives_up_at - self._clock.now()))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from rollbackd.model.measurement import IndicatorEvidence
@@ -92,6 +92,31 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dependency:
+    """A service that the one in question depends on, measured at the same moment."""
+
+    policy: ServicePolicy
+    evidence: Mapping[str, IndicatorEvidence]  # by trigger name
+    releases: tuple[Release, ...]  # newest first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What is asked only about a breach that is confirmed, to find out whose fault it is: of the indicator that carries the decision.
+
+    `versions_seen` are the values of the version label, None when they could not be read.
+    """
+
+    before: IndicatorEvidence | None = None  # of the hour up to the start of the suspect
+    versions_seen: frozenset[str] | None = None
+    versions: Mapping[str, IndicatorEvidence] = field(default_factory=dict)  # by version: the suspect's and the one before it
+    places: Mapping[str, Mapping[str, IndicatorEvidence]] = field(default_factory=dict)  # by spread label, by its value
+    earlier: Mapping[timedelta, IndicatorEvidence] = field(default_factory=dict)  # by how long ago
+    targets: Mapping[Release, IndicatorEvidence] = field(default_factory=dict)  # of the last hour that each of them served
+    dependencies: Mapping[str, Dependency] = field(default_factory=dict)  # by service
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """Everything that `decide` may know. `serving_since` is when this daemon started, for settling; None in a backtest."""
 
@@ -104,12 +129,16 @@ class Case:
     pause: PauseFacts = PauseFacts()
     history: History = History()
     serving_since: datetime | None = None
+    context: Context | None = None  # None: not asked
     not_evaluated: frozenset[Reason] = frozenset()  # guards that a backtest cannot judge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """`trigger`, `value` and `baseline` are those that the verdict rests on; `checks` stand in the order of the decision."""
+    """`trigger`, `value` and `limit` are those that the verdict rests on; `checks` stand in the order of the decision.
+
+    `nearest` is the one setting that would have made it a rollback, in the words of the config; empty: no single one would.
+    """
 
     action: Action
     reason: Reason
@@ -122,3 +151,4 @@ class Decision:
     suspect: Release | None = None
     target: Release | None = None
     checks: tuple[Check, ...] = field(default=())
+    nearest: str = ""

@@ -20,12 +20,18 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The indicator at one step. `value` is None exactly when `reason` is set: unknown, and why."""
+    """The indicator at one step. `value` is None exactly when `reason` is set: unknown, and why.
+
+    `bad` and `total` are the counts over the indicator's window that ends here, extrapolated as Prometheus gives them; a value indicator
+    has its traffic in `total`, if its config says how to count it.
+    """
 
     at: datetime
     value: float | None
     reason: Reason | None = None
     sample_at: datetime | None = None  # the newest raw sample behind it
+    bad: float | None = None
+    total: float | None = None
     newborn: bool = False  # a series of bad events is too young to have an increase: a value that looks healthy proves nothing
 
 

@@ -33,6 +33,10 @@ class Reason(StrEnum):
     INCONCLUSIVE = "inconclusive"
     NO_RECENT_RELEASE = "no_recent_release"
     BREACH_PREDATES_RELEASE = "breach_predates_release"
+    OLD_VERSION_AS_BAD = "old_version_as_bad"
+    LOCALISED = "localised"
+    RECURRENT = "recurrent"
+    DEPENDENCY_FIRST = "dependency_first"
 
     # Guards
     PAUSED = "paused"

@@ -43,9 +43,11 @@ def steps(now: datetime, step: timedelta, lookback: timedelta) -> tuple[datetime
     return tuple(now - k * step for k in range(lookback // step, -1, -1))
 
 
-def range_queries(policy: ServicePolicy, indicator: Indicator) -> dict[Part, str]:
-    """Asked at every step: the indicator's value, and whether the raw samples behind it can carry one."""
-    queries = _rendered(policy, indicator, (Part.BAD, Part.TOTAL, Part.QUERY), indicator.window)
+def range_queries(policy: ServicePolicy, indicator: Indicator, *, of_the_past: bool = False) -> dict[Part, str]:
+    """Asked at every step: the indicator's value and, unless it is only to be compared with, whether raw samples carry it."""
+    queries = _rendered(policy, indicator, (Part.BAD, Part.TOTAL, Part.QUERY, Part.COUNT), indicator.window)
+    if of_the_past:
+        return queries
     samples = promql.render(indicator.samples, policy.selector, indicator.window)
     queries[Part.NEWEST] = promql.newest(samples)
     queries[Part.COVERAGE] = promql.coverage(samples, indicator.window)
@@ -83,7 +85,7 @@ def evidence(
     pool_window: timedelta,
 ) -> IndicatorEvidence:
     """`at` are the steps that `ranges` were asked for. One fault among the ranges and nothing is measured: half of it proves nothing."""
-    queries = range_queries(policy, indicator)
+    queries = range_queries(policy, indicator, of_the_past=Part.NEWEST not in ranges)
     query = f"({queries[Part.BAD]}) / ({queries[Part.TOTAL]})" if indicator.is_ratio else queries[Part.QUERY]
     unmeasured = IndicatorEvidence(indicator=indicator.name, query=query, step=policy.scrape_interval, readings=())
     if failed := _first_fault(ranges):
@@ -117,19 +119,46 @@ def _readings(
     newest: datetime | None = None
     for index, moment in enumerate(at):
         here = {part: series[index] for part, series in points.items()}
-        present = instant(here[Part.NEWEST])
-        newest = present or newest  # stays when the series has gone: then it is stale, not absent
-        if newest is None:
-            measured: float | Reason = Reason.NO_SERIES
-        elif present is None or moment - newest > policy.max_sample_age:
-            measured = Reason.STALE_SAMPLES
-        elif _is_thin(here[Part.COVERAGE], indicator.window / policy.scrape_interval):
-            measured = Reason.THIN_SAMPLES
-        else:
-            measured = _measured(indicator, here)
-        number, reason = (None, measured) if isinstance(measured, Reason) else (measured, None)
-        readings.append(Reading(moment, number, reason, newest, newborn=_newborn(here.get(Part.BIRTHS, ()))))
+        doubt: Reason | None = None
+        if Part.NEWEST in here:
+            present = instant(here[Part.NEWEST])
+            newest = present or newest  # stays when the series has gone: then it is stale, not absent
+            doubt = _doubt(policy, indicator, here, moment, newest, is_present=present is not None)
+        readings.append(Reading(moment, None, doubt, newest) if doubt else _reading(indicator, here, moment, newest))
     return tuple(readings)
+
+
+def _doubt(
+    policy: ServicePolicy, indicator: Indicator, here: Mapping[Part, Point], moment: datetime, newest: datetime | None, *, is_present: bool
+) -> Reason | None:
+    """Why the raw samples cannot carry a number at this step; None: they can."""
+    if newest is None:
+        return Reason.NO_SERIES
+    if not is_present or moment - newest > policy.max_sample_age:
+        return Reason.STALE_SAMPLES
+    return Reason.THIN_SAMPLES if _is_thin(here[Part.COVERAGE], indicator.window / policy.scrape_interval) else None
+
+
+def _reading(indicator: Indicator, here: Mapping[Part, Point], moment: datetime, newest: datetime | None) -> Reading:
+    births = here.get(Part.BIRTHS, ())
+    newborn = _newborn(births)
+    if not indicator.is_ratio:
+        number, traffic = value(here[Part.QUERY], indicator.reduce), _traffic(indicator, here.get(Part.COUNT, ()))
+        total = None if isinstance(traffic, Reason) else traffic
+        return Reading(moment, None, number, newest) if isinstance(number, Reason) else Reading(moment, number, None, newest, total=total)
+    measured = _counted(indicator, here, births)
+    if isinstance(measured, Reason):
+        return Reading(moment, None, measured, newest, newborn=newborn)
+    bad, total = measured
+    ratio = finite(bad / total) if total else Reason.LOW_TRAFFIC  # 0 of 0: that there was no traffic says more than NaN
+    if isinstance(ratio, Reason):
+        return Reading(moment, None, ratio, newest, bad, total, newborn=newborn)
+    return Reading(moment, ratio, None, newest, bad, total, newborn=newborn)
+
+
+def _traffic(indicator: Indicator, point: Point) -> float | Reason:
+    """One of several values stands on as little traffic as the least of them."""
+    return value(point, Reduce.SUM if indicator.reduce is Reduce.SUM else indicator.reduce and Reduce.MIN)
 
 
 def _is_thin(coverage: Point, expected_samples: float) -> bool:
@@ -140,16 +169,6 @@ def _is_thin(coverage: Point, expected_samples: float) -> bool:
 def _newborn(births: Point) -> bool:
     """Whether a series of bad events is too young; one that cannot be told old is."""
     return bool(births) and value(births, None) != 0
-
-
-def _measured(indicator: Indicator, here: Mapping[Part, Point]) -> float | Reason:
-    if not indicator.is_ratio:
-        return value(here[Part.QUERY], indicator.reduce)
-    measured = _counted(indicator, here, here.get(Part.BIRTHS, ()))
-    if isinstance(measured, Reason):
-        return measured
-    bad, total = measured
-    return finite(bad / total) if total else Reason.LOW_TRAFFIC  # 0 of 0: that there was no traffic says more than NaN
 
 
 def _counted(indicator: Indicator, here: Mapping[Part, Point], births: Point) -> tuple[float, float] | Reason:
@@ -163,15 +182,14 @@ def _pooled(
     policy: ServicePolicy, indicator: Indicator, pool: Mapping[Part, Answer | Fault], window: timedelta, *, births: Point
 ) -> PooledCounts | None:
     queries = pool_queries(policy, indicator, window)
-    if not queries:
+    if not queries or not pool:
         return None
     unknown = PooledCounts(window=window, query=" of ".join(queries.values()))
     if failed := _first_fault(pool):
         return replace(unknown, reason=failed.reason)
     here = {part: at_once(answer) for part, answer in pool.items() if isinstance(answer, Answer)}
     if not indicator.is_ratio:
-        # one of several values stands on as little traffic as the least of them
-        traffic = value(here[Part.COUNT], Reduce.SUM if indicator.reduce is Reduce.SUM else indicator.reduce and Reduce.MIN)
+        traffic = _traffic(indicator, here[Part.COUNT])
         return replace(unknown, reason=traffic) if isinstance(traffic, Reason) else replace(unknown, total=round(traffic))
     pooled = _counted(indicator, here, births)
     if isinstance(pooled, Reason):

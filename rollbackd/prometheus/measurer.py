@@ -1,7 +1,6 @@
 """Asks Prometheus what a service's indicators say, several questions at once. A fault of Prometheus is a reason, not an exception."""
 
-import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,7 +11,8 @@ from rollbackd.model.reason import Reason
 from rollbackd.prometheus import measure, promql
 from rollbackd.prometheus.answer import Answer
 from rollbackd.prometheus.client import PrometheusClient
-from rollbackd.prometheus.measure import Fault
+from rollbackd.prometheus.measure import Fault, Part
+from rollbackd.supervisor import together
 
 BARE_WINDOW_SCRAPES: Final = 4
 """`$window` in a query that belongs to no indicator is as many scrape intervals: the shortest of which `check` does not warn."""
@@ -31,13 +31,8 @@ class Measurer:
         """The indicator at every scrape interval from now back to now - lookback, and its counts over the `pool_window` up to now."""
         client = self._clients[policy.prometheus]
         at = measure.steps(now, policy.scrape_interval, lookback)
-        async with asyncio.TaskGroup() as group:
-            ranges = {
-                part: group.create_task(
-                    self._believed(client.query_range(query, start=at[0], end=now, step=policy.scrape_interval)), name=f"measure {part}"
-                )
-                for part, query in measure.range_queries(policy, indicator).items()
-            }
+        async with together() as group:
+            ranges = group.create_task(self._ranges(client, policy, at, measure.range_queries(policy, indicator)))
             pool = {
                 part: group.create_task(self._believed(client.query(query, at=now)), name=f"pool {part}")
                 for part, query in measure.pool_queries(policy, indicator, pool_window).items()
@@ -46,10 +41,20 @@ class Measurer:
             policy,
             indicator,
             at=at,
-            ranges={part: task.result() for part, task in ranges.items()},
+            ranges=ranges.result(),
             pool={part: task.result() for part, task in pool.items()},
             pool_window=pool_window,
         )
+
+    async def past(self, policy: ServicePolicy, indicator: Indicator, *, now: datetime, lookback: timedelta) -> IndicatorEvidence:
+        """The indicator as it stood at the steps up to a `now` that may lie days back: to compare with, never to act on.
+
+        Nothing is asked of the age of its samples; a step without any has no value.
+        """
+        client = self._clients[policy.prometheus]
+        at = measure.steps(now, policy.scrape_interval, lookback)
+        ranges = await self._ranges(client, policy, at, measure.range_queries(policy, indicator, of_the_past=True))
+        return measure.evidence(policy, indicator, at=at, ranges=ranges, pool={}, pool_window=lookback)
 
     async def value(self, policy: ServicePolicy, query: str, *, now: datetime) -> Reading:
         """The one number of a query of a runbook or a check; nothing is known of the age of its samples."""
@@ -74,6 +79,18 @@ class Measurer:
         if isinstance(answer, Fault):
             return None
         return any(all(labels.get(name, value) == value for name, value in series.labels.items()) for series in answer.series)
+
+    async def _ranges(
+        self, client: PrometheusClient, policy: ServicePolicy, at: Sequence[datetime], queries: Mapping[Part, str]
+    ) -> Mapping[Part, Answer | Fault]:
+        async with together() as group:
+            asked = {
+                part: group.create_task(
+                    self._believed(client.query_range(query, start=at[0], end=at[-1], step=policy.scrape_interval)), name=f"measure {part}"
+                )
+                for part, query in queries.items()
+            }
+        return {part: task.result() for part, task in asked.items()}
 
     def _rendered(self, policy: ServicePolicy, query: str) -> str:
         return promql.render(query, policy.selector, BARE_WINDOW_SCRAPES * policy.scrape_interval)

@@ -103,10 +103,14 @@ class IncidentInList(IncidentShape):
 
 
 class IncidentRecord(IncidentShape):
-    """One incident with everything that is known of it. `deciding` is the name of the check that decided; None: every one passed."""
+    """One incident with everything that is known of it. `deciding` is the name of the check that decided; None: every one passed.
+
+    `nearest` is the one setting that would have made it a rollback, None where no single one would.
+    """
 
     attempts: list[AttemptOutput]
     deciding: str | None
+    nearest: str | None
     checks: list[CheckShape]
     looks: list[LookShape]
     timeline: list[EntryShape]

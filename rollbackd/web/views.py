@@ -85,6 +85,7 @@ def record(
         **incident(one, decision),
         "attempts": [attempt_output(tried) for tried in attempts],
         "deciding": deciding.name if deciding is not None else None,
+        "nearest": (decision.nearest or None) if decision is not None else None,
         "checks": [check(line) for line in decision.checks] if decision is not None else [],
         "looks": [look(taken) for taken in looks],
         "timeline": [entry(line) for line in timeline],

@@ -84,6 +84,7 @@ class Staging:
         config["defaults"] = {
             "settling": "1ms",
             "blame_window": "1m",
+            "baseline": "20s",
             "watch": {"duration": "20s", "interval": "200ms", "stable_for": "600ms"},
         }
         config["services"][APP]["vars"]["site"] = site

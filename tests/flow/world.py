@@ -126,6 +126,7 @@ class World:
                 "recheck_every": "200ms",
                 "shutdown_grace": "1s",
                 "blame_window": "1m",
+                "baseline": "20s",
                 "watch": {"duration": "4s", "interval": "200ms", "stable_for": "600ms"},
             },
             "services": {

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rollbackd.decision.trigger import lookback
+from rollbackd.decision.wanted import wanted
 from rollbackd.model.condition import Condition
-from rollbackd.model.decision import AlertFacts, Case
+from rollbackd.model.decision import AlertFacts, Case, Context
 from rollbackd.model.measurement import IndicatorEvidence, PooledCounts, Reading
 from rollbackd.model.policy import Indicator, ServicePolicy, Trigger
 from rollbackd.model.reason import Reason
@@ -95,6 +96,12 @@ def readings(values: Iterable[float | None], *, now: datetime = NOW, step: timed
     )
 
 
+def _counted(trigger: Trigger, reading: Reading, *, newborn: bool) -> Reading:
+    """With 600 requests in its window."""
+    bad = reading.value * 600 if trigger.indicator.is_ratio and reading.value is not None else None
+    return replace(reading, newborn=newborn, bad=bad, total=None if reading.value is None else 600.0)
+
+
 def evidence_for(
     trigger: Trigger,
     story: str,
@@ -113,7 +120,7 @@ def evidence_for(
         indicator=trigger.indicator.name,
         query=trigger.indicator.query or "bad / total",
         step=STEP,
-        readings=tuple(replace(reading, newborn=letter == "N") for reading, letter in zip(plain, told, strict=True)),
+        readings=tuple(_counted(trigger, reading, newborn=letter == "N") for reading, letter in zip(plain, told, strict=True)),
         pooled=PooledCounts(window=max(trigger.hold_for, trigger.indicator.window), query="counts", bad=counted, total=total),
         newest_sample_at=now - timedelta(seconds=3),
     )
@@ -149,7 +156,24 @@ def case_of(
     **changes: Any,
 ) -> Case:
     """A story for the policy's only trigger, or the evidence of each trigger by its name."""
+    """Healthy in the hour before the suspect; `changes` may bring another context."""
     policy = policy or service_policy()
     evidence = {policy.triggers[0].name: evidence_for(policy.triggers[0], story)} if isinstance(story, str) else story
     alert = alert or alert_facts(trigger=policy.triggers[0].name)
-    return Case(policy=policy, alert=alert, evidence=evidence, releases=tuple(releases), **changes)
+    return in_context(Case(policy=policy, alert=alert, evidence=evidence, releases=tuple(releases), **changes))
+
+
+def in_context(case: Case, before: str = "H", **changes: Any) -> Case:
+    """With what the daemon would ask next, as a story of the hour before the suspect; everything else is not there to be asked."""
+    asked = wanted(case, NOW)
+    if asked is None or case.context is not None:
+        return case
+    told = letters(before).rjust(HOUR // STEP + 1, "H")
+    plain = readings([value_of(letter, asked.trigger) for letter in told], now=asked.suspect.started_at)
+    evidence = IndicatorEvidence(
+        indicator=asked.trigger.indicator.name,
+        query="before",
+        step=STEP,
+        readings=tuple(_counted(asked.trigger, one, newborn=letter == "N") for one, letter in zip(plain, told, strict=True)),
+    )
+    return replace(case, context=Context(before=evidence, **changes))

@@ -22,7 +22,8 @@ def before_onset(duration: timedelta, version: str = "v2", **changes: object) ->
 @pytest.mark.parametrize(
     ("before", "blame"),
     [
-        (HOUR, Blame.TO_BLAME),
+        (HOUR, Blame.INCONCLUSIVE),  # it had served in quiet for long
+        (10 * MINUTE, Blame.TO_BLAME),
         (HOUR + timedelta(seconds=1), Blame.EXONERATED),
         (timedelta(0), Blame.TO_BLAME),
         (-STEP - timedelta(seconds=5), Blame.TO_BLAME),

@@ -2,8 +2,9 @@ from typing import Final
 
 import pytest
 
-from rollbackd.decision.blame import EXONERATIONS, PROOFS
+from rollbackd.decision.blame import PROOFS
 from rollbackd.decision.decide import FOR_A_PERSON
+from rollbackd.decision.exoneration import EXONERATIONS
 from rollbackd.decision.follow import FOLLOWS, Follow, follow
 from rollbackd.decision.guards import GUARDS
 from rollbackd.model.decision import Action, Decision

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rollbackd.decision.decide import FOR_A_PERSON, decide
 from rollbackd.decision.follow import follow
 from rollbackd.decision.record import stands_in_the_way
-from rollbackd.model.decision import Action, Blame, Case, CheckVerdict, Decision, History, PauseFacts, RunningVersion
+from rollbackd.model.decision import Action, Blame, Case, CheckVerdict, Context, Decision, History, PauseFacts, RunningVersion
 from rollbackd.model.measurement import IndicatorEvidence, Reading
 from rollbackd.model.policy import WhileRolling
 from rollbackd.model.reason import Reason
@@ -341,17 +341,16 @@ def shifted(case: Case, delta: timedelta) -> Case:
     def moved(instant: datetime | None) -> datetime | None:
         return None if instant is None else instant + delta
 
+    def later(evidence: IndicatorEvidence) -> IndicatorEvidence:
+        readings = tuple(replace(reading, at=reading.at + delta) for reading in evidence.readings)
+        return replace(evidence, readings=readings, newest_sample_at=moved(evidence.newest_sample_at))
+
+    before = case.context.before if case.context else None
     return replace(
         case,
         alert=replace(case.alert, starts_at=case.alert.starts_at + delta, delivered_at=case.alert.delivered_at + delta),
-        evidence={
-            name: replace(
-                evidence,
-                readings=tuple(replace(reading, at=reading.at + delta) for reading in evidence.readings),
-                newest_sample_at=moved(evidence.newest_sample_at),
-            )
-            for name, evidence in case.evidence.items()
-        },
+        evidence={name: later(evidence) for name, evidence in case.evidence.items()},
+        context=None if before is None else Context(before=later(before)),
         releases=tuple(replace(each, started_at=each.started_at + delta, live_at=moved(each.live_at)) for each in case.releases),
         history=replace(case.history, last_rollback_completed_at=moved(case.history.last_rollback_completed_at)),
         serving_since=moved(case.serving_since),

@@ -27,6 +27,10 @@ ORDER = (
     "releases",
     "no_recent_release",
     "breach_predates_release",
+    "old_version_as_bad",
+    "localised",
+    "recurrent",
+    "dependency_first",
     "paused",
     "step_running",
     "cooldown",
@@ -36,7 +40,13 @@ ORDER = (
     "settling",
     "target",
     "running_version",
+    "side_by_side",
     "onset",
+    "before_and_after",
+    "healthy_before",
+    "soon_after",
+    "no_surge",
+    "no_dependency",
 )
 
 
@@ -111,7 +121,7 @@ def test_a_relative_limit_is_told_with_its_baseline() -> None:
             "runs v2, v9",
             "every instance runs v2 (image:v2)",
         ),
-        ("target", case_of(releases=[V2]), "0 recorded before v2, none of them live, trusted and another artifact", None),
+        ("target", case_of(releases=[V2]), "0 recorded before v2, none of them live, trusted, healthy and another artifact", None),
     ],
 )
 def test_a_guard_says_how_things_stand_and_when_it_lets_go(name: str, case: Case, value: str, limit: str | None) -> None:

@@ -10,14 +10,14 @@ import pytest
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.judge import TIMES_ASKED, Judge
 from rollbackd.flow.move import Move
-from rollbackd.model.decision import Case, PauseFacts
+from rollbackd.model.decision import Case, History, PauseFacts
 from rollbackd.model.incident import Event, Incident, Outcome, Phase
 from rollbackd.model.policy import Inconclusive, Mode, ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
 from rollbackd.model.runbook import Run, Runbook, RunbookKind, Step
 from rollbackd.telemetry.metrics import Metrics
-from tests.unit.decision.builders import MINUTE, NOW, V1, V2, case_of, release, service_policy
+from tests.unit.decision.builders import MINUTE, NOW, V1, V2, case_of, in_context, release, service_policy
 
 RUNBOOK = Runbook(
     name="quick",
@@ -50,6 +50,9 @@ class Given:
 
     async def case(self, _incident: Incident, policy: ServicePolicy, _now: datetime) -> Case:
         return replace(self._case(), policy=policy)
+
+    async def in_context(self, case: Case, _now: datetime) -> Case:
+        return in_context(case)
 
 
 def policy(**changes: Any) -> ServicePolicy:
@@ -106,6 +109,22 @@ async def test_without_a_plan_a_person_is_asked_and_told_why() -> None:
     move = await judge(case).deciding(incident(), policy())
     assert (move.event, move.incident.plan) == (Event.ESCALATE, None)
     assert "--force" in move.incident.detail
+
+
+class TestNearest:
+    """Said with the last word on a case that was held, and with what people are asked; not at each look."""
+
+    COOLING = case_of(history=History(last_rollback_completed_at=NOW - MINUTE))
+
+    async def test_it_is_said_of_a_case_that_is_closed(self) -> None:
+        move = await judge(self.COOLING).deciding(incident(), policy())
+        assert move.decision is not None
+        assert move.decision.nearest == "an acknowledgement of the last rollback"
+
+    async def test_a_look_that_is_not_the_last_does_not_ask(self) -> None:
+        move = await judge(case_of("H4 B5")).deciding(incident(), policy())
+        assert move.decision is not None
+        assert (move.event, move.decision.nearest) == (None, "")
 
 
 class TestInconclusive:

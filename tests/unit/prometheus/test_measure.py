@@ -93,7 +93,7 @@ def test_what_is_asked_of_a_ratio() -> None:
 
 
 def test_what_is_asked_of_a_value() -> None:
-    assert set(measure.range_queries(POLICY, response_time_p95())) == {Part.QUERY, Part.NEWEST, Part.COVERAGE}
+    assert set(measure.range_queries(POLICY, response_time_p95())) == {Part.QUERY, Part.COUNT, Part.NEWEST, Part.COVERAGE}
     assert measure.pool_queries(POLICY, response_time_p95(), POOL_WINDOW) == {
         Part.COUNT: 'sum(increase(http_request_duration_seconds_count{service="api"}[120s]))'
     }
@@ -104,7 +104,7 @@ def test_a_healthy_ratio() -> None:
     evidence = measured()
     assert evidence.reason is None
     assert [reading.at for reading in evidence.readings] == list(AT)
-    assert evidence.last == Reading(NOW, 0.002, None, NOW - timedelta(seconds=4), newborn=False)
+    assert evidence.last == Reading(NOW, 0.002, None, NOW - timedelta(seconds=4), bad=2, total=1000, newborn=False)
     assert evidence.newest_sample_at == NOW - timedelta(seconds=4)
     assert evidence.pooled is not None
     assert (evidence.pooled.bad, evidence.pooled.total, evidence.pooled.window) == (4, 2000, POOL_WINDOW)

@@ -1,0 +1,78 @@
+"""Were the services below ours burning when it caught fire? A dependency's breach is looked for at our onset, not at the present."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rollbackd.decision.judge import judge_steps
+from rollbackd.decision.onset import find_onset
+from rollbackd.decision.trigger import usual
+from rollbackd.model.decision import Dependency
+from rollbackd.model.measurement import IndicatorEvidence, Verdict
+from rollbackd.model.policy import Trigger
+from rollbackd.model.reason import Reason
+from rollbackd.model.release import Release, ReleaseStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Burning:
+    """A dependency that was breached at the moment in question; `since` is None when it was already at the end of what was measured.
+
+    `release` is its own that may be the cause, if it had one.
+    """
+
+    service: str
+    trigger: str
+    since: datetime | None
+    release: Release | None
+
+
+def burning_at(moment: datetime, name: str, dependency: Dependency, now: datetime) -> Burning | None:
+    """Its breach at `moment`, of several triggers the one that began first. Whether None means healthy, `unmeasured` says."""
+    found = [
+        Burning(service=name, trigger=trigger.name, since=began.at, release=_own_release(dependency, began.at, moment))
+        for trigger in dependency.policy.triggers
+        if (began := _onset(trigger, dependency, moment, now)) is not None
+    ]
+    return min(found, key=lambda one: one.since or datetime.min.replace(tzinfo=now.tzinfo), default=None)
+
+
+def unmeasured(dependency: Dependency) -> Reason | None:
+    """Why it cannot be told whether it burnt: none of its triggers was measured. Few requests are something that was measured."""
+    reasons = [_unknown(dependency.evidence.get(trigger.name)) for trigger in dependency.policy.triggers]
+    return reasons[0] if reasons and all(reason is not None for reason in reasons) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Began:
+    at: datetime | None
+
+
+def _onset(trigger: Trigger, dependency: Dependency, moment: datetime, now: datetime) -> _Began | None:
+    evidence = dependency.evidence.get(trigger.name)
+    if evidence is None or not evidence.readings:
+        return None
+    end = moment - trigger.hold_for - trigger.indicator.window
+    baseline = usual(evidence, end - dependency.policy.baseline, end) if trigger.is_relative else None
+    back = now - evidence.readings[0].at
+    steps = [step for step in judge_steps(trigger, evidence, baseline=baseline, now=now, back=back) if step.at <= moment]
+    while steps and steps[0].verdict is Verdict.UNKNOWN and moment - steps[0].at < 3 * evidence.step:
+        steps = steps[1:]
+    if not steps or steps[0].verdict is not Verdict.BREACHED:
+        return None
+    return _Began(find_onset(steps).at)
+
+
+def _own_release(dependency: Dependency, since: datetime | None, moment: datetime) -> Release | None:
+    """The newest release of its own that can have caused it: started before it was breached, and recent then, or still rolling."""
+    began = since or moment
+    slack = dependency.policy.scrape_interval + timedelta(seconds=5)
+    started = [one for one in dependency.releases if one.started_at <= began + slack]
+    recent = [one for one in started if one.status is ReleaseStatus.ROLLING or began - one.started_at <= dependency.policy.blame_window]
+    return max(recent, key=lambda one: one.started_at, default=None)
+
+
+def _unknown(evidence: IndicatorEvidence | None) -> Reason | None:
+    if evidence is None or not evidence.readings:
+        return (evidence and evidence.reason) or Reason.NO_SERIES
+    last = evidence.readings[-1]
+    return None if last.value is not None or last.reason is Reason.LOW_TRAFFIC else last.reason

@@ -1,0 +1,164 @@
+"""What lets a release go, whatever else speaks against it: the breach has another cause, or an older beginning."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+from rollbackd.decision.compare import Limits
+from rollbackd.decision.dependencies import burning_at
+from rollbackd.decision.facts import Facts
+from rollbackd.decision.judge import judge
+from rollbackd.decision.record import Rule, Ruling, clock_time, span
+from rollbackd.model.decision import CheckVerdict
+from rollbackd.model.measurement import IndicatorEvidence, Verdict
+from rollbackd.model.reason import Reason
+from rollbackd.model.release import Release
+
+MOSTLY: Final = 0.8
+"""Of the steps over a trigger's `for`: the share that confirms a trigger now says that it stood on another day as well."""
+
+
+def _no_recent_release(facts: Facts) -> Ruling:
+    newest = next(iter(facts.releases), None)
+    return Ruling.of(
+        against=facts.newest is None,
+        value=f"{newest.version} started {facts.beside_breach(newest)}" if newest else "no release is recorded",
+        limit=f"a release within {span(facts.policy.blame_window)} before the breach, or one still rolling",
+    )
+
+
+def _breach_predates_release(facts: Facts) -> Ruling:
+    release = facts.suspect or facts.newest
+    if release is None:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no recent release")
+    return Ruling.of(
+        against=facts.suspect is None,
+        value=f"{release.version} started {facts.beside_breach(release)}",
+        limit=f"the breach began at most {span(facts.slack)} before the release",
+    )
+
+
+def _old_version_as_bad(facts: Facts) -> Ruling:
+    """Also where the new one has no series: the old one is breached without it."""
+    old, limits = facts.predecessor, facts.limits
+    if facts.policy.version_label is None or old is None or facts.context is None or limits is None:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, _why_no_versions(facts, old))
+    evidence = facts.context.versions.get(old.version)
+    beside = facts.since_onset(evidence) if evidence else None
+    if beside is None or beside.level is None:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, f"{old.version} does not serve beside it")
+    return Ruling.of(
+        against=limits.is_breached(beside),
+        value=f"{old.version} since the breach: {beside}",
+        limit=f"{facts.finding.trigger.breach} beyond chance, by the version before {facts.suspect.version if facts.suspect else 'it'}",
+    )
+
+
+def _why_no_versions(facts: Facts, old: Release | None) -> str:
+    if facts.policy.version_label is None:
+        return "versions cannot be told apart: no version_label"
+    return "no version before it is recorded" if old is None else "not asked"
+
+
+def _localised(facts: Facts) -> Ruling:
+    """One zone, node or instance is broken while the same version is healthy in the others: that is the place's fault."""
+    places, limits = facts.context.places if facts.context else {}, facts.limits
+    if not facts.policy.spread:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no spread label")
+    if not places or limits is None:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked: the new version is not everywhere, and no version_label tells it apart")
+    told = []
+    for label, by_value in places.items():
+        breached, healthy = _divided(facts, limits, by_value)
+        told.append(f"{label}: {len(breached)} breached, {len(healthy)} healthy of {len(by_value)}")
+        if len(breached) == 1 and healthy and len(breached) + len(healthy) == len(by_value):
+            return Ruling(CheckVerdict.FAILED, f"only {label}={breached[0]} is breached; healthy: {_named(healthy)}", _ELSEWHERE)
+    return Ruling(CheckVerdict.PASSED, "; ".join(told), _ELSEWHERE)
+
+
+_ELSEWHERE: Final = "breached in one place only, while the same version is healthy in all others"
+
+
+def _divided(facts: Facts, limits: Limits, by_value: Mapping[str, IndicatorEvidence]) -> tuple[list[str], list[str]]:
+    breached: list[str] = []
+    healthy: list[str] = []
+    for value, evidence in sorted(by_value.items()):
+        here = facts.since_onset(evidence)
+        if here.level is None:
+            continue
+        (breached if limits.is_breached(here) else healthy).append(value)
+    return breached, healthy
+
+
+def _recurrent(facts: Facts) -> Ruling:
+    """The same breach at the same time of an earlier day: a cron job, a peak, a batch. Another release then would explain it as well."""
+    earlier = facts.context.earlier if facts.context else {}
+    told = []
+    for ago, evidence in sorted(earlier.items()):
+        then = facts.now - ago
+        share = _share_breached(facts, evidence)
+        if share is None:
+            told.append(f"{span(ago)} ago: not measured")
+            continue
+        released = _released_before(facts.releases, then - facts.finding.trigger.hold_for, facts.policy.blame_window)
+        if share >= MOSTLY and released is None and (facts.suspect is None or facts.suspect.started_at > then):
+            return Ruling(CheckVerdict.FAILED, f"the same breach stood {span(ago)} ago, before this release", _OTHER_DAYS)
+        because = f", after the release of {released.version}" if released and share >= MOSTLY else ""
+        told.append(f"{span(ago)} ago: breached in {100 * share:.0f} % of the measurements{because}")
+    if not told:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked")
+    measured = any("not measured" not in line for line in told)
+    return Ruling(CheckVerdict.PASSED if measured else CheckVerdict.NOT_APPLICABLE, "; ".join(told), _OTHER_DAYS)
+
+
+_OTHER_DAYS: Final = "breached at this time 1 or 7 days ago, under another version and without a release of its own"
+
+
+def _share_breached(facts: Facts, evidence: IndicatorEvidence) -> float | None:
+    """By the limits that hold now; None when under half of the steps were measured: history that is not there proves nothing."""
+    trigger, baseline = facts.finding.trigger, facts.finding.baseline
+    verdicts = [judge(trigger, one.value, baseline=baseline)[0] for one in evidence.readings if one.value is not None]
+    if not verdicts or 2 * len(verdicts) < len(evidence.readings):
+        return None
+    return sum(verdict is Verdict.BREACHED for verdict in verdicts) / len(verdicts)
+
+
+def _released_before(releases: Iterable[Release], moment: datetime, window: timedelta) -> Release | None:
+    return next((one for one in releases if timedelta(0) <= moment - one.started_at <= window), None)
+
+
+def _dependency_first(facts: Facts) -> Ruling:
+    dependencies = facts.context.dependencies if facts.context else {}
+    began, suspect = facts.onset.at, facts.suspect
+    if not facts.policy.depends_on:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "depends on no other service")
+    if began is None or suspect is None:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no release that could be let go")
+    told = []
+    for name, dependency in dependencies.items():
+        burning = burning_at(began, name, dependency, facts.now)
+        if burning is None:
+            continue
+        since = "before the look-back" if burning.since is None else clock_time(burning.since)
+        if burning.since is None or (burning.since < began and burning.since < suspect.started_at - facts.slack):
+            return Ruling(CheckVerdict.FAILED, f"{name} is breached ({burning.trigger}) since {since}", _BELOW)
+        told.append(f"{name} is breached since {since}")
+    return Ruling(CheckVerdict.PASSED, "; ".join(told) or f"healthy when the breach began: {_named(dependencies)}", _BELOW)
+
+
+_BELOW: Final = "a service that this one depends on was breached before both the breach and the release"
+
+
+def _named(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+EXONERATIONS: Final = (
+    Rule(Reason.NO_RECENT_RELEASE, _no_recent_release),
+    Rule(Reason.BREACH_PREDATES_RELEASE, _breach_predates_release),
+    Rule(Reason.OLD_VERSION_AS_BAD, _old_version_as_bad),
+    Rule(Reason.LOCALISED, _localised),
+    Rule(Reason.RECURRENT, _recurrent),
+    Rule(Reason.DEPENDENCY_FIRST, _dependency_first),
+)
+"""Any one of them lets the release go."""

@@ -1,0 +1,139 @@
+"""What exonerations and proofs may ask: the breach, the releases around it, and what else was measured about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+from rollbackd.decision.compare import Limits, Stretch, stretch
+from rollbackd.decision.judge import Judged, judge_steps
+from rollbackd.decision.onset import Onset
+from rollbackd.decision.record import clock_time, span
+from rollbackd.decision.trigger import Finding, carrying, confirm
+from rollbackd.model.decision import Case, Context
+from rollbackd.model.measurement import IndicatorEvidence
+from rollbackd.model.policy import ServicePolicy, Trigger
+from rollbackd.model.reason import Reason
+from rollbackd.model.release import Release, ReleaseStatus
+
+CLOCK_SLACK: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    case: Case
+    releases: tuple[Release, ...]  # newest first
+    findings: tuple[Finding, ...]  # of every trigger
+    now: datetime
+
+    @classmethod
+    def of(cls, case: Case, now: datetime) -> Self:
+        releases = tuple(sorted(case.releases, key=lambda release: release.started_at, reverse=True))  # of two at once the later recorded
+        findings = [
+            confirm(trigger, evidence_of(case, trigger), case.alert, case.policy, releases, now) for trigger in case.policy.triggers
+        ]
+        return cls(case=case, releases=releases, findings=tuple(findings), now=now)
+
+    @property
+    def finding(self) -> Finding:
+        """The one that the decision rests on."""
+        return carrying(self.findings, self.case.alert)
+
+    @property
+    def evidence(self) -> IndicatorEvidence:
+        return evidence_of(self.case, self.finding.trigger)
+
+    @property
+    def policy(self) -> ServicePolicy:
+        return self.case.policy
+
+    @property
+    def context(self) -> Context | None:
+        return self.case.context
+
+    @property
+    def onset(self) -> Onset:
+        """Without a breach there is none: then of a breach that would begin now."""
+        return self.finding.onset or Onset(at=self.now, earliest=self.now, latest=self.now)
+
+    @property
+    def limits(self) -> Limits | None:
+        return Limits.of(self.finding.trigger, self.finding.baseline)
+
+    @property
+    def slack(self) -> timedelta:
+        """How much earlier than its release a breach may seem to begin."""
+        return self.finding.step + CLOCK_SLACK
+
+    @property
+    def looked_back_to(self) -> datetime:
+        return self.now - self.policy.blame_window - self.finding.trigger.hold_for
+
+    @property
+    def suspect(self) -> Release | None:
+        return self.suspect_if(self.onset.at)
+
+    @property
+    def newest(self) -> Release | None:
+        """The newest release, if it is recent at all: the one that people will suspect, rightly or not."""
+        newest = next(iter(self.releases), None)
+        return newest if newest and self.is_recent(newest, self.onset.at or self.looked_back_to) else None
+
+    @property
+    def predecessor(self) -> Release | None:
+        """What served everybody before the suspect."""
+        suspect = self.suspect
+        if suspect is None:
+            return None
+        earlier = self.releases[self.releases.index(suspect) + 1 :]
+        return next((one for one in earlier if one.status is ReleaseStatus.LIVE and one.version != suspect.version), None)
+
+    def suspect_if(self, began: datetime | None) -> Release | None:
+        """The newest release that had started when the breach began (None: before the look-back), if it was recent then.
+
+        Its code was reaching production when the service broke. An older one had served without this breach until the newer one
+        took over, and a later one cannot have caused what was there before it.
+        """
+        if began is None:
+            return None
+        started = next((release for release in self.releases if release.started_at - began <= self.slack), None)
+        return started if started and self.is_recent(started, began) else None
+
+    def is_recent(self, release: Release, began: datetime) -> bool:
+        return release.status is ReleaseStatus.ROLLING or began - release.started_at <= self.policy.blame_window
+
+    def since_onset(self, evidence: IndicatorEvidence) -> Stretch:
+        return stretch(self.finding.trigger, evidence.readings, start=self.onset.at or self.looked_back_to, end=self.now)
+
+    def before(self, release: Release) -> Stretch:
+        """The `baseline` up to the begin of the release, or to the onset where that was seen a little earlier."""
+        readings = self.context.before.readings if self.context and self.context.before else ()
+        start, end = release.started_at - self.policy.baseline, min(release.started_at, self.onset.at or release.started_at)
+        return stretch(self.finding.trigger, readings, start=start, end=end)
+
+    def steps_before(self, release: Release, duration: timedelta) -> Sequence[Judged]:
+        evidence, end = self.context.before if self.context else None, release.started_at
+        if evidence is None:
+            return ()
+        steps = judge_steps(self.finding.trigger, evidence, baseline=self.finding.baseline, now=end, back=duration)
+        return [step for step in steps if step.at < (self.onset.at or end)]
+
+    def beside_breach(self, release: Release) -> str:
+        """For a person: when a release started, seen from the breach."""
+        began = self.onset.at
+        if began is None:
+            return f"at {clock_time(release.started_at)}; breached since {clock_time(self.looked_back_to)} or before"
+        return f"{span(release.started_at - began)} {'after' if release.started_at > began else 'before'} the breach"
+
+
+def evidence_of(case: Case, trigger: Trigger) -> IndicatorEvidence:
+    """A trigger without evidence is one that could not be measured, which is unknown like any other gap (I3)."""
+    absent = IndicatorEvidence(
+        indicator=trigger.indicator.name,
+        query=trigger.indicator.query or trigger.indicator.bad or "",
+        step=case.policy.scrape_interval,
+        readings=(),
+        reason=Reason.NO_SERIES,
+        detail="not measured",
+    )
+    return case.evidence.get(trigger.name, absent)
