@@ -129,6 +129,14 @@ class ReleaseShape(TypedDict):
     source: str
 
 
+class ChangeShape(TypedDict):
+    service: str
+    kind: str
+    what: str
+    at: str
+    by: str
+
+
 class VersionShape(TypedDict):
     version: str | None
     artifact: str | None
@@ -207,4 +215,9 @@ class ServicePage(TypedDict):
 
 class ReleasePage(TypedDict):
     items: list[ReleaseShape]
+    next: str | None
+
+
+class ChangePage(TypedDict):
+    items: list[ChangeShape]
     next: str | None
