@@ -17,6 +17,8 @@ from yarl import URL
 from rollbackd.cli.exits import BadRequestError, UnreachableError, WaitedTooLongError
 from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, RollbackdError, TemporaryError
 from rollbackd.web.shapes import (
+    ChangePage,
+    ChangeShape,
     IncidentPage,
     IncidentRecord,
     PauseShape,
@@ -119,6 +121,12 @@ class Client:
 
     async def record_release(self, body: Body) -> ReleaseShape:
         return await self._json(ReleaseShape, "POST", "releases", body=body)
+
+    async def changes(self, service: str) -> ChangePage:
+        return await self._json(ChangePage, "GET", "changes", query={"service": service})
+
+    async def record_change(self, body: Body) -> ChangeShape:
+        return await self._json(ChangeShape, "POST", "changes", body=body)
 
     async def mark(self, service: str, version: str, body: Body) -> ReleaseShape:
         return await self._json(ReleaseShape, "POST", f"releases/{_part(service)}/{_part(version)}/mark", body=body)

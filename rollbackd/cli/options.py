@@ -54,5 +54,17 @@ def reason_option(command: F) -> F:
     return click.option("--reason", required=True, help="Why: it goes into the record and the report.")(command)
 
 
+def at_option(command: F) -> F:
+    return click.option("--at", metavar="T", help="When: epoch seconds or RFC 3339; now without it.")(command)
+
+
+def instant(text: str | None) -> str | float | None:
+    """What `--at` says, for a body: epoch seconds as a number, anything else as it is. The daemon says what is wrong with it."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
+
+
 def timeout_option(command: F) -> F:
     return click.option("--timeout", type=Duration(), help="Wait at most so long, such as 20m; then exit with 6.")(command)

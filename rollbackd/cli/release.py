@@ -7,7 +7,7 @@ import click
 
 from rollbackd.cli.client import Body, Client, ask
 from rollbackd.cli.exits import Exit
-from rollbackd.cli.options import json_option, reason_option, url_option
+from rollbackd.cli.options import at_option, instant, json_option, reason_option, url_option
 from rollbackd.cli.output import emit_json, emit_rows, to_the_second
 from rollbackd.telemetry.redaction import one_line
 from rollbackd.web.shapes import ReleasePage, ReleaseShape
@@ -28,10 +28,6 @@ def _described(command: F) -> F:
     return command
 
 
-def _at(command: F) -> F:
-    return click.option("--at", metavar="T", help="When: epoch seconds or RFC 3339; now without it.")(command)
-
-
 @click.group()
 def release() -> None:
     """Record, list and mark releases."""
@@ -41,25 +37,25 @@ def release() -> None:
 @click.argument("service")
 @click.argument("version")
 @_described
-@_at
+@at_option
 @url_option
 @json_option
 def start(service: str, version: str, at: str | None, url: str, *, as_json: bool, **described: object) -> int:
     """A release begins to reach production."""
     return _record(
-        url, {"service": service, "version": version, "status": "rolling", "started_at": _time(at), **_given(described)}, as_json=as_json
+        url, {"service": service, "version": version, "status": "rolling", "started_at": instant(at), **_given(described)}, as_json=as_json
     )
 
 
 @release.command()
 @click.argument("service")
 @click.argument("version")
-@_at
+@at_option
 @url_option
 @json_option
 def finish(service: str, version: str, at: str | None, url: str, *, as_json: bool) -> int:
     """The release that was started is everywhere."""
-    return _record(url, {"service": service, "version": version, "status": "live", "live_at": _time(at)}, as_json=as_json)
+    return _record(url, {"service": service, "version": version, "status": "live", "live_at": instant(at)}, as_json=as_json)
 
 
 @release.command()
@@ -76,13 +72,13 @@ def fail(service: str, version: str, url: str, *, as_json: bool) -> int:
 @click.argument("service")
 @click.argument("version")
 @_described
-@_at
+@at_option
 @url_option
 @json_option
 def record(service: str, version: str, at: str | None, url: str, *, as_json: bool, **described: object) -> int:
     """A release that is everywhere already: start and finish in one call."""
     return _record(
-        url, {"service": service, "version": version, "status": "live", "deployed_at": _time(at), **_given(described)}, as_json=as_json
+        url, {"service": service, "version": version, "status": "live", "deployed_at": instant(at), **_given(described)}, as_json=as_json
     )
 
 
@@ -166,11 +162,3 @@ def _said(one: ReleaseShape, *, as_json: bool) -> int:
 def _given(described: dict[str, object]) -> Body:
     """Only what was said: a default is the daemon's to fill in."""
     return {name: value for name, value in described.items() if value not in {None, False}}
-
-
-def _time(text: str | None) -> str | float | None:
-    """Epoch seconds as a number, anything else as it is: the daemon says what is wrong with it."""
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return text

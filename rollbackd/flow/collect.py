@@ -18,6 +18,11 @@ from rollbackd.supervisor import together
 STALE_AFTER: Final = timedelta(minutes=5)
 
 
+def changes_since(policy: ServicePolicy, moment: datetime) -> datetime:
+    """From when on a change counts at `moment`: a breach may have begun a blame window and a `for` ago, its release a window before."""
+    return moment - 2 * policy.blame_window - max((trigger.hold_for for trigger in policy.triggers), default=timedelta())
+
+
 class Collector:
     def __init__(
         self,
@@ -46,6 +51,7 @@ class Collector:
             refreshed = group.create_task(self._sources.refresh(policy))
             running = group.create_task(self.running_version(policy))
             firing = group.create_task(self._firing(incident, policy))
+            changes = group.create_task(self._store.changes.of_service(policy.name, changes_since(policy, now)))
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
         case = Case(
@@ -59,6 +65,7 @@ class Collector:
             ),
             evidence=evidence.result(),
             releases=await self._store.releases.of_service(policy.name),
+            changes=changes.result(),
             releases_problem=refreshed.result().problem,
             running=running.result(),
             pause=pause.result(),

@@ -1,4 +1,4 @@
-"""What people may do: approve, reject, abort, acknowledge, pause, resume, plan, roll back by hand, record and mark releases.
+"""What people may do: approve, reject, abort, acknowledge, pause, resume, plan, roll back by hand, record releases and changes.
 
 Each is refused with a reason or done completely, and audited with the person's name. A manual rollback bypasses cooldown, budget,
 mode and blame; never the lock, the compare-and-set or a bad mark.
@@ -6,7 +6,7 @@ mode and blame; never the lock, the compare-and-set or a bad mark.
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.clock import Clock
@@ -17,6 +17,7 @@ from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, new_id
 from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.reopen import Reopen
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import Action, PauseFacts
 from rollbackd.model.incident import Event, Incident, Outcome, Phase, TransitionError
 from rollbackd.model.plan import Plan
@@ -30,7 +31,8 @@ from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 
 GLOBAL: Final = "global"
-Change = Callable[[Incident], Awaitable[Incident]]
+Word = Callable[[Incident], Awaitable[Incident]]
+"""What a person says about an incident: as it stands in, as it is wanted out. Raises RefusedError."""
 
 
 class Operator:
@@ -200,6 +202,15 @@ class Operator:
         await self._reopen.release_recorded(report.service)
         return recorded
 
+    async def record_change(self, service: str, *, kind: ChangeKind, what: str, at: datetime | None, by: str) -> tuple[Change, bool]:
+        """The flag says whether it was new. Said again it still wakes: the first time may have ended before that."""
+        self._policy(service)
+        now = self._clock.now()
+        recorded = await self._store.changes.record(Change(service=service, kind=kind, what=what, at=at or now, by=by))
+        await self._store.audit.append(now, by, "change", f"{service} {kind}", what)
+        await self._reopen.change_recorded(recorded.change)
+        return recorded.change, recorded.created
+
     async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: str) -> Release:
         self._policy(service)
         marked = await self._register.mark(service, version, mark, reason=reason)
@@ -247,12 +258,12 @@ class Operator:
         if pause.paused:
             raise RefusedError(f"{pause.scope} is paused ({pause.why}): resume first", reason=Reason.PAUSED)
 
-    async def _change(self, incident_id: str, change: Change, *, by: str, did: str, why: str) -> Incident:
+    async def _change(self, incident_id: str, word: Word, *, by: str, did: str, why: str) -> Incident:
         """Write a person's decision onto the incident as it stands, audit it, and wake its task."""
         while True:
             incident = await self._store.incidents.get(incident_id)
             try:
-                changed = await change(incident)
+                changed = await word(incident)
             except TransitionError as e:
                 raise RefusedError(str(e), reason=incident.phase) from e
             entry = NewEntry("person", f"{did} by {by}" + (f": {why}" if why else ""), {"person": by, "did": did, "reason": why})

@@ -1,11 +1,12 @@
-"""A held incident is judged again when a release is recorded while its alert still fires: CI often records at the end."""
+"""A held incident is judged again when a release or a change is recorded while its alert still fires: CI often records at the end."""
 
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from rollbackd.clock import Clock
+from rollbackd.clock import Clock, rfc3339
 from rollbackd.flow.conductor import Conductor
+from rollbackd.model.change import Change
 from rollbackd.model.incident import Event, Incident, Outcome, Phase
 from rollbackd.model.policy import CommandSource, ServicePolicy
 from rollbackd.releases.sources import Sources
@@ -28,11 +29,25 @@ class Reopen:
         self._clock = clock
 
     async def release_recorded(self, service: str) -> None:
+        await self._judge_with(service, NewEntry("release", "a release was recorded"))
+
+    async def change_recorded(self, change: Change) -> None:
+        data = {"kind": change.kind, "what": change.what, "at": rfc3339(change.at), "by": change.by}
+        await self._judge_with(change.service, NewEntry("change", f"a change was recorded: {change.kind}: {change.what}", data))
+
+    async def sweep(self) -> None:
+        """Ask the release sources of services that were held and still fire; what reports by itself needs no sweep."""
+        for policy in self._services.values():
+            if isinstance(policy.releases, CommandSource) and await self._held(policy.name) is not None:
+                refreshed = await self._sources.refresh(policy)
+                if refreshed.learned:
+                    await self.release_recorded(policy.name)
+
+    async def _judge_with(self, service: str, entry: NewEntry) -> None:
         """Have the open incident of the service judged with it, or re-open the last one that was held and is still about the present.
 
-        Written onto the incident in both cases: a decision that was made without knowing of the release cannot be saved any more.
+        Written onto the incident in both cases: a decision that was made without knowing of it cannot be saved any more.
         """
-        entry = NewEntry("release", "a release was recorded")
         while True:
             found = await self._store.incidents.open_of(service) or await self._held(service)
             if found is None:
@@ -44,17 +59,9 @@ class Reopen:
             try:
                 await self._store.incidents.save(found, again, entries=(entry,))
             except ConflictError:
-                continue  # it has moved, or a new one was opened: look again which one this release is about
+                continue  # it has moved, or a new one was opened: look again which one this is about
             self._conductor.go_on(found.id)
             return
-
-    async def sweep(self) -> None:
-        """Ask the release sources of services that were held and still fire; what reports by itself needs no sweep."""
-        for policy in self._services.values():
-            if isinstance(policy.releases, CommandSource) and await self._held(policy.name) is not None:
-                refreshed = await self._sources.refresh(policy)
-                if refreshed.learned:
-                    await self.release_recorded(policy.name)
 
     async def _held(self, service: str) -> Incident | None:
         """The newest that was held, not long ago, and whose alert still fires."""

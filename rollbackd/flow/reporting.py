@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from rollbackd.clock import Clock
+from rollbackd.flow.collect import changes_since
 from rollbackd.flow.pinned import Pinned
 from rollbackd.report.facts import Facts
 from rollbackd.report.files import write_report
@@ -29,9 +30,12 @@ class Reporting:
     async def facts(self, incident_id: str) -> Facts:
         """Everything that is known of the incident now. Raises NotFoundError."""
         incident = await self._store.incidents.get(incident_id)
+        policy = await self._pinned.policy_of(incident)
+        since, until = changes_since(policy, incident.opened_at), incident.opened_at
         return Facts(
             incident=incident,
-            policy=await self._pinned.policy_of(incident),
+            policy=policy,
+            changes=await self._store.changes.of_service(incident.service, since, until=until),
             decision=await self._store.incidents.decision_of(incident_id),
             alerts=await self._store.alerts.of_incident(incident_id),
             attempts=await self._store.attempts.of_incident(incident_id),

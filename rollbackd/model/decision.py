@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from rollbackd.model.change import Change
 from rollbackd.model.measurement import IndicatorEvidence
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
@@ -124,6 +125,7 @@ class Case:
     alert: AlertFacts
     evidence: Mapping[str, IndicatorEvidence]  # by trigger name; every trigger of the service
     releases: tuple[Release, ...]  # newest first; all of this service
+    changes: tuple[Change, ...] = ()  # newest first; of this service, as far back as the suspect may lie
     releases_problem: str = ""  # why the register may not be up to date; empty: it is
     running: RunningVersion = RunningVersion()
     pause: PauseFacts = PauseFacts()

@@ -48,7 +48,7 @@ class Event(StrEnum):
     APPROVE = "approve"
     ROLLED_BACK = "rolled_back"  # the last step is done
     CLOSE = "close"  # an outcome is named
-    REOPEN = "reopen"  # a release was recorded while the alert still fires
+    REOPEN = "reopen"  # a release or a change was recorded while the alert still fires
 
 
 class Severity(StrEnum):

@@ -11,6 +11,7 @@ from typing import Final
 
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.attempt import Attempt, AttemptStatus
+from rollbackd.model.change import Change
 from rollbackd.model.decision import Action, Check, CheckVerdict, Decision
 from rollbackd.model.incident import Incident, Outcome, TimelineEntry
 from rollbackd.model.look import Look, ObjectiveVerdict
@@ -86,6 +87,7 @@ class Facts:
     policy: ServicePolicy
     made_at: datetime
     decision: Decision | None = None
+    changes: tuple[Change, ...] = ()  # newest first; those before the incident that could have caused it
     attempts: tuple[Attempt, ...] = ()
     looks: tuple[Look, ...] = ()
     alerts: tuple[AlertEvent, ...] = ()

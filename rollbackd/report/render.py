@@ -80,6 +80,7 @@ def to_json(facts: Facts) -> dict[str, object]:
             }
             for each in (facts.decision.checks if facts.decision is not None else ())
         ],
+        "changes": [{"at": each.at, "kind": each.kind, "what": each.what, "by": each.by} for each in facts.changes],
         "attempts": [
             {
                 "id": each.id,

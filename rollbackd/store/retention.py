@@ -8,20 +8,23 @@ from sqlalchemy import Connection, delete, select
 
 from rollbackd.model.incident import Phase
 from rollbackd.store.database import Database
-from rollbackd.store.tables import alerts, incidents, snapshots
+from rollbackd.store.tables import alerts, changes, incidents, snapshots
 
 INCIDENTS_AT_ONCE: Final = 20
 ALERTS_AT_ONCE: Final = 1_000
+CHANGES_AT_ONCE: Final = 1_000
 
 
 async def purge(database: Database, before: datetime) -> int:
-    """The number of incidents and alerts that were deleted."""
+    """The number of incidents, alerts and changes that were deleted."""
     purged = 0
     while batch := await database.write(partial(_purge_incidents, before=before)):
         purged += batch
     after: int | None = 0
     while after is not None:
         after, batch = await database.write(partial(_purge_alerts, after=after, before=before))
+        purged += batch
+    while batch := await database.write(partial(_purge_changes, before=before)):
         purged += batch
     await database.execute(delete(snapshots).where(snapshots.c.used_at < before, snapshots.c.digest.not_in(select(incidents.c.snapshot))))
     return purged
@@ -31,6 +34,11 @@ def _purge_incidents(connection: Connection, *, before: datetime) -> int:
     """What belongs to an incident goes with it: decisions, attempts, looks, entries, alerts."""
     old = select(incidents.c.id).where(incidents.c.phase == Phase.CLOSED, incidents.c.closed_at < before)
     return connection.execute(delete(incidents).where(incidents.c.id.in_(old.limit(INCIDENTS_AT_ONCE)))).rowcount
+
+
+def _purge_changes(connection: Connection, *, before: datetime) -> int:
+    old = select(changes.c.arrival).where(changes.c.at < before).limit(CHANGES_AT_ONCE)
+    return connection.execute(delete(changes).where(changes.c.arrival.in_(old))).rowcount
 
 
 def _purge_alerts(connection: Connection, *, after: int, before: datetime) -> tuple[int | None, int]:

@@ -13,6 +13,7 @@ from rollbackd.store import maintenance, retention, sqlite
 from rollbackd.store.alerts import Alerts
 from rollbackd.store.attempts import Attempts
 from rollbackd.store.audit import Audit
+from rollbackd.store.changes import Changes
 from rollbackd.store.database import Database
 from rollbackd.store.incidents import Incidents
 from rollbackd.store.looks import Looks
@@ -40,6 +41,7 @@ class Store:
         self.attempts = Attempts(database)
         self.looks = Looks(database)
         self.releases = Releases(database)
+        self.changes = Changes(database)
         self.pauses = Pauses(database)
         self.audit = Audit(database)
         self.snapshots = Snapshots(database, clock)
@@ -89,7 +91,7 @@ class Store:
         await self._database.write(lambda connection: connection.exec_driver_sql("SELECT 1").scalar())
 
     async def purge(self, before: datetime) -> int:
-        """Delete what ended before `before`: closed incidents with all that belongs to them, and handled alerts. The audit stays."""
+        """Delete what ended before `before`: closed incidents with all that belongs to them, handled alerts, changes. The audit stays."""
         return await retention.purge(self._database, before)
 
     async def backup(self, target: Path) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from rollbackd.model.alert import AlertStatus
 from rollbackd.model.attempt import Attempt, AttemptStatus
+from rollbackd.model.change import ChangeKind
 from rollbackd.model.decision import Decision
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.model.look import Look
@@ -146,6 +147,19 @@ releases: Final = Table(
     Column("record", Document(Release), nullable=False),
     UniqueConstraint("service", "started_at", "version", name="one_release"),
 )
+
+changes: Final = Table(
+    "changes",
+    metadata,
+    Column("arrival", ArrivalNumber, primary_key=True),
+    Column("service", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("kind", Code(ChangeKind), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    UniqueConstraint("service", "at", "kind", "what", name="one_change"),
+)
+Index("changes_by_time", changes.c.at)
 
 pauses: Final = Table(
     "pauses",

@@ -78,12 +78,16 @@ async def report(request: web.Request) -> web.Response:
 
 async def releases(request: web.Request) -> web.Response:
     """Of one service, newest first."""
-    asked = parameters(request, ("service",))
-    if "service" not in asked:
-        raise web.HTTPBadRequest(text="name the service: ?service=NAME")
-    deps = request.app[DEPS]
-    policy = service_named(deps, asked["service"])
-    return reply({"items": [views.release(one) for one in await deps.store.releases.of_service(policy.name)], "next": None})
+    policy = _service_asked(request)
+    found = await request.app[DEPS].store.releases.of_service(policy.name)
+    return reply({"items": [views.release(one) for one in found], "next": None})
+
+
+async def changes(request: web.Request) -> web.Response:
+    """Of one service, newest first."""
+    policy = _service_asked(request)
+    found = await request.app[DEPS].store.changes.of_service(policy.name)
+    return reply({"items": [views.change(one) for one in found], "next": None})
 
 
 async def routes(request: web.Request) -> web.Response:
@@ -144,6 +148,14 @@ def parameters(request: web.Request, known: tuple[str, ...]) -> dict[str, str]:
         if len(request.query.getall(name)) > 1:
             raise web.HTTPBadRequest(text=f"parameter {name!r} stands twice")
     return dict(request.query)
+
+
+def _service_asked(request: web.Request) -> ServicePolicy:
+    """The one that the query names, and it names nothing else."""
+    asked = parameters(request, ("service",))
+    if "service" not in asked:
+        raise web.HTTPBadRequest(text="name the service: ?service=NAME")
+    return service_named(request.app[DEPS], asked["service"])
 
 
 def _one_of(kind: type[E], text: str | None, name: str) -> E | None:

@@ -29,7 +29,10 @@ def _instant(value: object) -> datetime:
             except (OverflowError, OSError) as error:
                 raise ValueError(f"{value} is not a time in epoch seconds") from error
         case str():
-            return parse_rfc3339(value)
+            try:
+                return parse_rfc3339(value)
+            except OverflowError as error:
+                raise ValueError(f"{value!r} lies outside of the years 1 to 9999 in UTC") from error
     raise ValueError("write epoch seconds or RFC 3339, such as 2026-01-31T12:00:00Z")
 
 
@@ -66,6 +69,13 @@ class ReleaseBody(Body):
     group: Name | None = None
     schema_name: Annotated[Name | None, Field(alias="schema")] = None
     schema_compatible: bool = False
+
+
+class ChangeBody(Body):
+    service: Name
+    kind: Literal["flag", "config", "infra"]
+    what: Sentence
+    at: Instant | None = None
 
 
 class MarkBody(Body):

@@ -9,12 +9,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from rollbackd.model.change import ChangeKind
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.releases.register import ReleaseReport
 from rollbackd.web import views
 from rollbackd.web.access import caller
 from rollbackd.web.api import record_of, reply
-from rollbackd.web.body import ApproveBody, MarkBody, PauseBody, ReasonBody, ReleaseBody, ResumeBody, RollbackBody, read
+from rollbackd.web.body import ApproveBody, ChangeBody, MarkBody, PauseBody, ReasonBody, ReleaseBody, ResumeBody, RollbackBody, read
 from rollbackd.web.deps import DEPS
 
 
@@ -47,6 +48,16 @@ async def mark_release(request: web.Request) -> web.Response:
     with _asked():
         marked = await request.app[DEPS].operator.mark(service, version, mark, reason=body.reason, by=caller(request))
     return reply(views.release(marked))
+
+
+async def record_change(request: web.Request) -> web.Response:
+    """As a release: 201 when it is new, 200 when the same stood there already."""
+    body = await read(request, ChangeBody)
+    with _asked():
+        change, created = await request.app[DEPS].operator.record_change(
+            body.service, kind=ChangeKind(body.kind), what=body.what, at=body.at, by=caller(request)
+        )
+    return reply(views.change(change), status=HTTPStatus.CREATED if created else HTTPStatus.OK)
 
 
 async def approve(request: web.Request) -> web.Response:

@@ -12,6 +12,7 @@ from rollbackd.flow.reporting import Reporting
 from rollbackd.intake.auth import Tokens
 from rollbackd.intake.routing import Routing
 from rollbackd.intake.webhook import Webhook
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Incident
 from rollbackd.model.plan import Plan
@@ -49,6 +50,7 @@ class Operator(Protocol):
         self, service: str, *, to: str | None, plan: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
     ) -> Incident: ...
     async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]: ...
+    async def record_change(self, service: str, *, kind: ChangeKind, what: str, at: datetime | None, by: str) -> tuple[Change, bool]: ...
     async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: str) -> Release: ...
 
 

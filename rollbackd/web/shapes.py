@@ -133,6 +133,14 @@ class ReleaseShape(TypedDict):
     source: str
 
 
+class ChangeShape(TypedDict):
+    service: str
+    kind: str
+    what: str
+    at: str
+    by: str
+
+
 class VersionShape(TypedDict):
     version: str | None
     artifact: str | None
@@ -211,4 +219,9 @@ class ServicePage(TypedDict):
 
 class ReleasePage(TypedDict):
     items: list[ReleaseShape]
+    next: str | None
+
+
+class ChangePage(TypedDict):
+    items: list[ChangeShape]
     next: str | None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rollbackd.clock import rfc3339
 from rollbackd.model.attempt import Attempt
+from rollbackd.model.change import Change
 from rollbackd.model.decision import Check, Decision, PauseFacts
 from rollbackd.model.incident import Incident, TimelineEntry
 from rollbackd.model.look import Look, ObjectiveLook, TriggerLook
@@ -18,6 +19,7 @@ from rollbackd.web import why
 from rollbackd.web.shapes import (
     AttemptOutput,
     AttemptShape,
+    ChangeShape,
     CheckShape,
     EntryShape,
     IncidentInList,
@@ -162,6 +164,10 @@ def release(one: Release) -> ReleaseShape:
         "schema_compatible": one.schema_compatible,
         "source": one.source,
     }
+
+
+def change(one: Change) -> ChangeShape:
+    return {"service": one.service, "kind": one.kind, "what": one.what, "at": rfc3339(one.at), "by": one.by}
 
 
 def plan(made: Plan) -> PlanShape:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rollbackd.model.alert import AlertEvent, AlertStatus, IgnoredAlert
 from rollbackd.model.attempt import Attempt, AttemptStatus
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import Action, Blame, Check, CheckVerdict, Decision
 from rollbackd.model.incident import Incident, Phase
 from rollbackd.model.look import Look, ObjectiveLook, ObjectiveVerdict, TriggerLook
@@ -81,6 +82,10 @@ def release(version: str = "v2", **changes: Any) -> Release:
         schema="0042",
     )
     return replace(made, **changes)
+
+
+def change(what: str = "pool of 20 connections, was 50", **changes: Any) -> Change:
+    return replace(Change(service="api", kind=ChangeKind.CONFIG, what=what, at=NOW - timedelta(minutes=5), by="ci"), **changes)
 
 
 def attempt(identifier: str = "a-1", **changes: Any) -> Attempt:

@@ -1,13 +1,15 @@
-"""Attempts, looks, releases, pauses, timeline, audit and snapshots."""
+"""Attempts, looks, releases, changes, pauses, timeline, audit and snapshots."""
 
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from rollbackd.errors import NotFoundError, PermanentError
 from rollbackd.model.attempt import AttemptStatus, ProcessIdentity
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.store.audit import AuditEntry
@@ -114,6 +116,52 @@ class TestReleases:
         assert {release.mark for release in await store.releases.of_service("api")} == {Mark.BAD}
         assert await store.releases.mark("api", "v2", Mark.NONE, "a person says so")
         assert {release.mark for release in await store.releases.of_service("api")} == {Mark.NONE}
+
+
+class TestChanges:
+    async def test_one_comes_back_as_it_went_in_and_survives_a_restart(self, open_store: OpenStore) -> None:
+        change = samples.change('quote " backslash \\ ünïcödé 🚨', at=NOW - timedelta(microseconds=1))
+        async with open_store() as store:
+            recorded = await store.changes.record(change)
+            assert (recorded.change, recorded.created) == (change, True)
+        async with open_store() as store:
+            assert await store.changes.of_service("api") == (change,)
+
+    async def test_said_again_it_is_one_and_stays_his_who_said_it_first(self, store: Store) -> None:
+        change = samples.change()
+        await store.changes.record(change)
+        again = await store.changes.record(replace(change, by="oncall"))
+        assert (again.change, again.created) == (change, False)
+        assert await store.changes.of_service("api") == (change,)
+
+    @pytest.mark.parametrize(
+        "other", [{"service": "web"}, {"kind": ChangeKind.FLAG}, {"what": "something else"}, {"at": NOW - timedelta(minutes=4)}]
+    )
+    async def test_what_differs_in_anything_that_was_altered_is_another(self, store: Store, other: dict[str, Any]) -> None:
+        await store.changes.record(samples.change())
+        assert (await store.changes.record(samples.change(**other))).created
+
+    async def test_said_twice_at_once_it_is_one(self, store: Store) -> None:
+        recorded = await asyncio.gather(*(store.changes.record(samples.change()) for _ in range(5)))
+        assert sorted(one.created for one in recorded) == [False] * 4 + [True]
+
+    async def test_newest_first_by_service_within_a_span(self, store: Store) -> None:
+        def at(minutes: int) -> Change:
+            return samples.change(str(minutes), at=NOW + timedelta(minutes=minutes))
+
+        for minutes in (1, 3, 2, 4):
+            await store.changes.record(at(minutes))
+        await store.changes.record(samples.change(service="web"))
+        assert await store.changes.of_service("api") == (at(4), at(3), at(2), at(1))
+        assert await store.changes.of_service("api", at(2).at) == (at(4), at(3), at(2)), "both ends belong to it"
+        assert await store.changes.of_service("api", at(2).at, until=at(3).at) == (at(3), at(2))
+        assert await store.changes.of_service("api", limit=2) == (at(4), at(3))
+        assert await store.changes.of_service("api", at(5).at) == ()
+
+    async def test_of_two_at_once_the_later_recorded_comes_first(self, store: Store) -> None:
+        for what in ("first", "second"):
+            await store.changes.record(samples.change(what))
+        assert [change.what for change in await store.changes.of_service("api")] == ["second", "first"]
 
 
 class TestPauses:

@@ -25,6 +25,7 @@ CALLED = (
     "attempts.intend",
     "attempts.ended",
     "attempts.of_incident",
+    "changes.of_service",
     "history",
     "incidents.get",
     "incidents.met_by",

@@ -1,5 +1,6 @@
-"""A release that is recorded while somebody judges, or just after: in whichever order, it is judged with it."""
+"""A release or a change that is recorded while somebody judges, or just after: in whichever order, it is judged with it."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from rollbackd.flow.conductor import Conductor
 from rollbackd.flow.move import Move
 from rollbackd.flow.reopen import Reopen
 from rollbackd.model.alert import AlertStatus
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.releases.sources import Refreshed
@@ -18,6 +20,20 @@ from tests.unit.releases.test_command import SOURCE
 
 HOUR = timedelta(hours=1)
 FROM_A_COMMAND = replace(POLICY, releases=SOURCE)
+CHANGE = Change(service="api", kind=ChangeKind.CONFIG, what="pool of 20 connections, was 50", at=NOW - HOUR / 60, by="ci")
+
+Recording = Callable[[Reopen], Awaitable[None]]
+
+
+async def a_release(reopen: Reopen) -> None:
+    await reopen.release_recorded("api")
+
+
+async def a_change(reopen: Reopen) -> None:
+    await reopen.change_recorded(CHANGE)
+
+
+either = pytest.mark.parametrize("recorded", [a_release, a_change])
 
 
 class GivenSources:
@@ -54,16 +70,28 @@ async def phase(stage: Stage, identifier: str = "i1") -> Phase:
     return (await stage.store.incidents.get(identifier)).phase
 
 
-async def test_an_incident_that_was_held_is_judged_again(stage: Stage) -> None:
+@either
+async def test_an_incident_that_was_held_is_judged_again(stage: Stage, recorded: Recording) -> None:
     stage.stations[Phase.DECIDING] = wait
     await held(stage, healthy_looks=1)
     async with stage.conducting() as conductor:
-        await reopen(stage, conductor).release_recorded("api")
+        await recorded(reopen(stage, conductor))
         incident = await stage.store.incidents.get("i1")
     assert (incident.phase, incident.outcome, incident.closed_at, incident.told_at) == (Phase.DECIDING, None, None, None)
     assert (incident.judging_since, incident.healthy_looks) == (NOW, 0)
 
 
+async def test_what_was_changed_stands_in_the_timeline(stage: Stage) -> None:
+    stage.stations[Phase.DECIDING] = wait
+    await held(stage)
+    async with stage.conducting() as conductor:
+        await reopen(stage, conductor).change_recorded(CHANGE)
+        entry = (await stage.store.timeline.of_incident("i1"))[-1]
+    assert (entry.kind, entry.text) == ("change", "a change was recorded: config: pool of 20 connections, was 50")
+    assert entry.data == {"kind": "config", "what": "pool of 20 connections, was 50", "at": "2026-01-31T11:59:00.000Z", "by": "ci"}
+
+
+@either
 @pytest.mark.parametrize(
     "changes",
     [
@@ -74,10 +102,10 @@ async def test_an_incident_that_was_held_is_judged_again(stage: Stage) -> None:
         {"service": "web"},
     ],
 )
-async def test_what_is_not_about_the_present_stays_closed(stage: Stage, changes: dict[str, Any]) -> None:
+async def test_what_is_not_about_the_present_stays_closed(stage: Stage, changes: dict[str, Any], recorded: Recording) -> None:
     await held(stage, **changes)
     async with stage.conducting() as conductor:
-        await reopen(stage, conductor).release_recorded("api")
+        await recorded(reopen(stage, conductor))
     assert await phase(stage) is Phase.CLOSED
 
 
@@ -98,15 +126,16 @@ async def test_one_that_still_fires_is_found_behind_a_later_one_that_does_not(st
     assert (await phase(stage), await phase(stage, "i2")) == (Phase.DECIDING, Phase.CLOSED)
 
 
-async def test_while_it_is_judged_without_the_release_the_verdict_does_not_count(stage: Stage) -> None:
-    """Else the release is missed: judging had begun before it, and closing comes after it."""
+@either
+async def test_while_it_is_judged_without_it_the_verdict_does_not_count(stage: Stage, recorded: Recording) -> None:
+    """Else it is missed: judging had begun before it, and closing comes after it."""
     judged = 0
 
     async def judge(incident: Incident, _policy: ServicePolicy) -> Move:
         nonlocal judged
         judged += 1
         if judged == 1:
-            await reopen(stage, conductor).release_recorded("api")
+            await recorded(reopen(stage, conductor))
             return Move.close(incident, Outcome.HELD)
         return Move.close(incident, Outcome.OBSERVED)
 
@@ -189,7 +218,8 @@ class TestSweep:
         assert sources.asked == 0
 
 
-async def test_an_open_incident_is_woken(stage: Stage) -> None:
+@either
+async def test_an_open_incident_is_woken(stage: Stage, recorded: Recording) -> None:
     judged = 0
 
     async def judge(incident: Incident, policy: ServicePolicy) -> Move:
@@ -205,5 +235,5 @@ async def test_an_open_incident_is_woken(stage: Stage) -> None:
     async with stage.conducting() as conductor:
         await conductor.start()
         await eventually(lambda: was_judged(1))
-        await reopen(stage, conductor).release_recorded("api")
+        await recorded(reopen(stage, conductor))
         await eventually(lambda: was_judged(2))

@@ -6,6 +6,7 @@ from typing import Final
 
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.attempt import Attempt, AttemptStatus
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.condition import Condition
 from rollbackd.model.decision import Action, Blame, Check, CheckVerdict, Decision
 from rollbackd.model.incident import Incident, Outcome, Phase, TimelineEntry
@@ -247,6 +248,10 @@ HELD: Final = Facts(
     ),
     policy=POLICY,
     decision=decision(Action.HOLD, Reason.BREACH_PREDATES_RELEASE, predates=True),
+    changes=(
+        Change(service="api", kind=ChangeKind.CONFIG, what="pool of 20 connections, was 50", at=NOON - timedelta(seconds=1200), by="ci"),
+        Change(service="api", kind=ChangeKind.FLAG, what="new_checkout on", at=NOON - timedelta(seconds=3000), by="oncall"),
+    ),
     alerts=(ALERT,),
     timeline=entries(
         (0, "alert", "HighErrorRate firing"),

@@ -95,6 +95,7 @@ def hostile_facts(text: str) -> Facts:
         RECOVERED,
         incident=replace(RECOVERED.incident, requested_by=text, request_reason=text, reason_code=text, detail=text, trigger=text),
         decision=replace(RECOVERED.decision, checks=(check,)),
+        changes=tuple(replace(each, what=text, by=text) for each in HELD.changes),
         attempts=tuple(replace(each, step_name=text, detail=text, output=text, status=AttemptStatus.FAILED) for each in RECOVERED.attempts),
         alerts=(replace(alert, labels={"alertname": text, text: text}),),
         timeline=entries((0, "alert", text)),

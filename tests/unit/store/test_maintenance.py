@@ -106,6 +106,17 @@ class TestRetention:
         kept = {row[0] for row in state.sql("SELECT fingerprint FROM alerts")}
         assert kept == {"old-0", "old-3", "old-7", *(alert.fingerprint for alert in young)}
 
+    async def test_old_changes_go(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(retention, "CHANGES_AT_ONCE", 2)
+        async with state.open() as store:
+            for number in range(5):
+                await store.changes.record(samples.change(str(number), at=self.OLD))
+            young = [samples.change("young"), samples.change("just young enough", at=self.BEFORE)]
+            for change in young:
+                await store.changes.record(change)
+            assert await store.purge(self.BEFORE) == 5
+            assert await store.changes.of_service("api") == tuple(young)
+
     async def test_a_snapshot_stays_while_it_is_used(self, state: StateDirectory) -> None:
         async with state.open() as store:
             used, unused, fresh = [await store.snapshots.put(content) for content in (b"used", b"unused", b"fresh")]

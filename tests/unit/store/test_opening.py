@@ -20,6 +20,7 @@ from rollbackd.store.sqlite import Query, UnusableStoreError, path_of
 from rollbackd.store.store import Store
 from rollbackd.store.tables import metadata
 from tests.contract import samples
+from tests.contract.conftest import NOW
 from tests.unit.store.conftest import StateDirectory
 
 
@@ -226,6 +227,22 @@ def lines_of_schema(state: StateDirectory) -> dict[object, list[str]]:
     return {name: sorted(line.strip(", \t") for line in str(sql).splitlines()) for name, sql in rows}
 
 
+def made_by(state: StateDirectory, revision: str) -> None:
+    """A store as the version left it whose schema that was: a migration is never edited once released."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "rollbackd.store:migrations")
+    state.path.mkdir()
+    engine = create_engine(f"sqlite:///{state.file}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+    state.sql(f"PRAGMA application_id = {sqlite.APPLICATION_ID}")
+
+
 class TestMigrations:
     async def test_they_lead_to_the_schema_of_the_tables(self, state: StateDirectory) -> None:
         async with state.open():
@@ -249,36 +266,64 @@ class TestMigrations:
         found = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
         assert tuple(reversed(found)) == migrations.REVISIONS
 
-    async def test_an_older_store_is_backed_up_first(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_an_older_store_is_backed_up_first_and_keeps_what_it_has(self, state: StateDirectory) -> None:
+        made_by(state, "0001")
+        state.sql(
+            "INSERT INTO alerts (starts_at, fingerprint, status, received_at, rest) VALUES (1, 'f', 'firing', 2, "
+            """'{"labels":{"alertname":"HighErrorRate"},"annotations":{},"ends_at":null,"generator_url":"","service":"api","trigger":"t"}')""",
+            "INSERT INTO pauses VALUES ('api', 4102444800000000, 'maintenance', 'oncall', 1)",
+        )
         async with state.open() as store:
-            await store.alerts.append([samples.alert()])
-        monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
-        monkeypatch.setattr(schema, "HEAD", "0002")
-        upgrade = "UPDATE alembic_version SET version_num = '0002'"
-        monkeypatch.setattr(schema, "upgrade", lambda connection: connection.exec_driver_sql(upgrade))
-        async with state.open() as store:
-            assert len(await store.alerts.unhandled()) == 1
+            assert (await store.pauses.facts("api", NOW)).why == "maintenance (oncall)"
+            assert state.sql("SELECT fingerprint FROM alerts") == [("f",)]
+            assert (await store.changes.record(samples.change())).created
+            assert await store.check() == ()
+        assert state.sql("SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
         backup = StateDirectory(state.path)
-        backup.file = state.path / "rollbackd.db.before-0002"
+        backup.file = state.path / f"rollbackd.db.before-{schema.HEAD}"
+        assert stat.S_IMODE(backup.file.stat().st_mode) == 0o600
         assert backup.sql("SELECT version_num FROM alembic_version") == [("0001",)]
-        assert backup.sql("SELECT count(*) FROM alerts") == [(1,)]
+        assert backup.sql("SELECT fingerprint FROM alerts") == [("f",)]
+        assert backup.sql("SELECT count(*) FROM sqlite_master WHERE name = 'changes'") == [(0,)]
 
-    async def test_a_migration_that_fails_leaves_the_old_schema(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_from_each_older_schema_it_becomes_the_same(self, state: StateDirectory) -> None:
         async with state.open():
             pass
+        new = lines_of_schema(state)
+        for revision in migrations.REVISIONS[:-1]:
+            older = StateDirectory(state.path / revision)
+            made_by(older, revision)
+            assert lines_of_schema(older) != new
+            async with older.open():
+                pass
+            assert lines_of_schema(older) == new
 
-        def upgrade(connection: Connection) -> None:
-            connection.exec_driver_sql("DROP TABLE looks")
+    async def test_what_is_up_to_date_is_not_backed_up(self, state: StateDirectory) -> None:
+        made_by(state, "0001")
+        for _ in range(2):
+            async with state.open() as store:
+                await store.changes.record(samples.change())
+        backup = StateDirectory(state.path)
+        backup.file = state.path / f"rollbackd.db.before-{schema.HEAD}"
+        assert backup.sql("SELECT version_num FROM alembic_version") == [("0001",)], "the second start did not overwrite it"
+
+    async def test_a_migration_that_fails_leaves_the_old_schema(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+        made_by(state, "0001")
+        upgrade = schema.upgrade
+
+        def fail_at_the_end(connection: Connection) -> None:
+            upgrade(connection)
             raise ZeroDivisionError
 
-        monkeypatch.setattr(migrations, "REVISIONS", ("0001", "0002"))
-        monkeypatch.setattr(schema, "HEAD", "0002")
-        monkeypatch.setattr(schema, "upgrade", upgrade)
+        monkeypatch.setattr(schema, "upgrade", fail_at_the_end)
         with pytest.raises(ZeroDivisionError):
             async with state.open():
                 pass
         assert state.sql("SELECT version_num FROM alembic_version") == [("0001",)]
-        assert state.sql("SELECT count(*) FROM looks") == [(0,)]
+        assert state.sql("SELECT count(*) FROM sqlite_master WHERE name LIKE 'change%'") == [(0,)]
+        monkeypatch.undo()
+        async with state.open() as store:
+            assert await store.changes.of_service("api") == ()
 
     def test_alembic_is_not_imported_without_need(self, state: StateDirectory) -> None:
         program = (

@@ -16,6 +16,8 @@ WHO_MAY: Final[dict[tuple[str, str], set[Role] | set[Role | None]]] = {
     ("POST", WEBHOOK_PATH): {Role.INGEST},
     ("POST", "/api/v1/releases"): {Role.CI, Role.OPERATOR},
     ("GET", "/api/v1/releases"): LOOKERS,
+    ("POST", "/api/v1/changes"): {Role.CI, Role.OPERATOR},
+    ("GET", "/api/v1/changes"): LOOKERS,
     ("POST", "/api/v1/releases/{service}/{version}/mark"): DECIDERS,
     ("GET", "/api/v1/status"): LOOKERS,
     ("GET", "/api/v1/services"): LOOKERS,

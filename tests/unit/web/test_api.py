@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.incident import Event, Outcome, Phase
 from rollbackd.settings.effective import Role
 from tests.unit.web.samples import NOW, V1, V2, after, incident
@@ -157,6 +158,23 @@ async def test_releases_of_a_service_newest_first(world: World) -> None:
 async def test_releases_need_a_service_that_is_in_the_config(world: World) -> None:
     assert (await refusal(world, "releases")) == (400, "name the service: ?service=NAME")
     assert (await refusal(world, "releases?service=chekout")) == (404, "no service 'chekout': did you mean 'checkout'?")
+
+
+async def test_changes_of_a_service_newest_first(world: World) -> None:
+    change = Change(service="checkout", kind=ChangeKind.FLAG, what="new checkout on", at=after(-60), by="ci")
+    for one in (change, replace(change, what="and off again", at=after(0)), replace(change, service="other")):
+        await world.store.changes.record(one)
+    found = await get(world, "changes?service=checkout")
+    assert [one["what"] for one in found["items"]] == ["and off again", "new checkout on"]
+    expected = {"service": "checkout", "kind": "flag", "what": "new checkout on", "at": "2026-01-31T11:59:00.000Z", "by": "ci"}
+    assert found["items"][1] == expected
+    assert found["next"] is None
+
+
+async def test_changes_need_a_service_that_is_in_the_config(world: World) -> None:
+    assert (await refusal(world, "changes")) == (400, "name the service: ?service=NAME")
+    assert (await refusal(world, "changes?service=chekout")) == (404, "no service 'chekout': did you mean 'checkout'?")
+    assert (await refusal(world, "changes?service=checkout&kind=flag")) == (400, "no parameter 'kind' here: there is service")
 
 
 async def test_routes_say_where_an_alert_would_go(world: World) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rollbackd.model.change import ChangeKind
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.releases.register import ReleaseReport
 from rollbackd.settings.effective import Role
@@ -118,6 +119,24 @@ async def test_the_same_release_again_is_200(world: World) -> None:
     assert (await post(world, "releases", {"service": "checkout", "version": "v2"}))[0] == 200
 
 
+@pytest.mark.parametrize(("said", "at"), [(None, None), (1695394990, STARTED), ("2023-09-22T17:03:10+02:00", STARTED)])
+@pytest.mark.parametrize("kind", ["flag", "config", "infra"])
+async def test_a_change_is_recorded_as_it_was_said(world: World, kind: str, said: object, at: datetime | None) -> None:
+    body = {"service": "checkout", "kind": kind, "what": " new checkout on for everybody "} | ({} if said is None else {"at": said})
+    status, answer = await post(world, "changes", body, role=Role.CI)
+    expected = "2026-01-31T12:00:00.000Z" if at is None else "2023-09-22T15:03:10.000Z"
+    assert (status, answer) == (
+        201,
+        {"service": "checkout", "kind": kind, "what": "new checkout on for everybody", "at": expected, "by": "ci-person"},
+    )
+    assert world.operator.asked == [("record_change", "checkout", ChangeKind(kind), "new checkout on for everybody", at, "ci-person")]
+
+
+async def test_the_same_change_again_is_200(world: World) -> None:
+    world.operator.created = False
+    assert (await post(world, "changes", {"service": "checkout", "kind": "flag", "what": "x"}))[0] == 200
+
+
 @pytest.mark.parametrize(("said", "mark"), [("bad", Mark.BAD), ("good", Mark.NONE)])
 @pytest.mark.parametrize(("path", "version"), [("v2", "v2"), ("shop%2Fapi:v2%40sha", "shop/api:v2@sha")])
 async def test_a_release_is_marked_whatever_its_version_looks_like(world: World, said: str, mark: Mark, path: str, version: str) -> None:
@@ -149,6 +168,17 @@ async def test_a_release_is_marked_whatever_its_version_looks_like(world: World,
         ("releases", {"service": "checkout", "version": "v2", "status": "done"}, "status: "),
         ("releases", {"service": "checkout", "version": "v2", "deployed_at": 1, "live_at": 2}, "'deployed_at' stands for both times"),
         ("releases/checkout/v2/mark", {"mark": "suspect", "reason": "x"}, "mark: "),
+        ("releases", {"service": "checkout", "version": "v2", "live_at": "0001-01-01T00:00:00+14:00"}, "live_at: "),
+        ("changes", {"service": "checkout", "kind": "flag"}, "'what' is missing"),
+        ("changes", {"service": "checkout", "what": "x"}, "'kind' is missing"),
+        ("changes", {"kind": "flag", "what": "x"}, "'service' is missing"),
+        ("changes", {"service": "checkout", "kind": "mood", "what": "x"}, "kind: Input should be 'flag', 'config' or 'infra'"),
+        ("changes", {"service": "checkout", "kind": "flag", "what": " "}, "what: "),
+        ("changes", {"service": "checkout", "kind": "flag", "what": "x" * 1001}, "what: "),
+        ("changes", {"service": "checkout", "kind": "flag", "what": ["x"]}, "what: "),
+        ("changes", {"service": "checkout", "kind": "flag", "what": "x", "at": "yesterday"}, "at: "),
+        ("changes", {"service": "checkout", "kind": "flag", "what": "x", "at": 1e300}, "at: 1e+300 is not a time"),
+        ("changes", {"service": "checkout", "kind": "flag", "what": "x", "by": "me"}, "'by' is not known here"),
     ],
 )
 async def test_a_body_that_cannot_be_meant_is_400_with_what_to_do(world: World, path: str, body: object, advice: str) -> None:

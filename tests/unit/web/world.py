@@ -20,6 +20,7 @@ from rollbackd.intake.auth import Tokens
 from rollbackd.intake.routing import Routing
 from rollbackd.intake.webhook import Webhook
 from rollbackd.model.attempt import AttemptStatus
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Incident
 from rollbackd.model.plan import Plan
@@ -94,6 +95,10 @@ class StandIn:
     async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]:
         self._ask("record_release", report, by)
         return V2, self.created
+
+    async def record_change(self, service: str, *, kind: ChangeKind, what: str, at: datetime | None, by: str) -> tuple[Change, bool]:
+        self._ask("record_change", service, kind, what, at, by)
+        return Change(service=service, kind=kind, what=what, at=at or NOW, by=by), self.created
 
     async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: str) -> Release:
         self._ask("mark", service, version, mark, reason, by)
