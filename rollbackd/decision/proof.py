@@ -175,6 +175,21 @@ def _no_dependency(facts: Facts) -> Ruling:
     return Ruling(CheckVerdict.PASSED, "; ".join(told), limit)
 
 
+def _no_nearer_change(facts: Facts) -> Ruling:
+    """A flag, a config or the infrastructure that was altered nearer to the breach is the likelier cause."""
+    suspect, began = facts.suspect, facts.onset.at
+    if suspect is None or began is None:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no breach to explain")
+    quiet = timedelta(0) if suspect.live_at is None else max(began - suspect.live_at, timedelta(0))
+    limit = f"no recorded change nearer to the breach than {suspect.version}"
+    for change in facts.case.changes:
+        distance = began - change.at
+        if -facts.slack <= distance < quiet:
+            side = "before" if distance >= timedelta(0) else "after"
+            return Ruling(CheckVerdict.FAILED, f"{change.kind} {change.what!r} was altered {span(distance)} {side} the breach", limit)
+    return Ruling(CheckVerdict.PASSED, f"{len(facts.case.changes)} recorded", limit)
+
+
 SIDE_BY_SIDE: Final = Rule(Reason.INCONCLUSIVE, _side_by_side, name="side_by_side")
 """Not applicable where there are no two versions to compare; then the other road is left."""
 
@@ -185,5 +200,6 @@ BEFORE_AND_AFTER: Final = (
     Rule(Reason.INCONCLUSIVE, _soon_after, name="soon_after"),
     Rule(Reason.INCONCLUSIVE, _no_surge, name="no_surge"),
     Rule(Reason.INCONCLUSIVE, _no_dependency, name="no_dependency"),
+    Rule(Reason.INCONCLUSIVE, _no_nearer_change, name="no_nearer_change"),
 )
 """Each of them must hold."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rollbackd.decision.decide import decide
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import Action, Blame, Case, CheckVerdict, Context, Decision, Dependency
 from rollbackd.model.measurement import IndicatorEvidence, Reading
 from rollbackd.model.reason import Reason
@@ -243,6 +244,28 @@ class TestDependencies:
     def test_one_that_was_not_asked_leaves_it_open(self) -> None:
         decision = told(case_of(policy=self.POLICY))
         assert verdict(decision, "no_dependency") is CheckVerdict.UNKNOWN
+
+
+class TestChanges:
+    ONSET = NOW - 8 * STEP  # of "B9"
+
+    def case(self, *before_onset: timedelta, **rollout: Any) -> Case:
+        """Changes so long before the breach; the release came five minutes before it, and was live at once unless its `rollout` says."""
+        changes = tuple(Change(service="api", kind=ChangeKind.FLAG, what="dark mode", at=self.ONSET - ago) for ago in before_onset)
+        return case_of("B9", releases=(release("v2", ago=NOW - self.ONSET + 5 * MINUTE, **rollout), V1), changes=changes)
+
+    @pytest.mark.parametrize("ago", [MINUTE, timedelta(0), -STEP])
+    def test_one_nearer_to_the_breach_than_the_release_leaves_it_open(self, ago: timedelta) -> None:
+        decision = told(self.case(ago))
+        assert (decision.reason, verdict(decision, "no_nearer_change")) == (Reason.INCONCLUSIVE, CheckVerdict.FAILED)
+        assert "flag 'dark mode' was altered" in value(decision, "no_nearer_change")
+
+    @pytest.mark.parametrize("ago", [6 * MINUTE, -2 * MINUTE])
+    def test_one_before_the_release_or_after_the_breach_does_not(self, ago: timedelta) -> None:
+        assert told(self.case(ago)).action is Action.ROLL_BACK
+
+    def test_a_breach_while_the_release_rolls_out_is_nearest_to_it(self) -> None:
+        assert told(self.case(MINUTE, live_at=self.ONSET + MINUTE)).action is Action.ROLL_BACK
 
 
 class TestTarget:

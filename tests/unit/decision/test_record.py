@@ -47,6 +47,7 @@ ORDER = (
     "soon_after",
     "no_surge",
     "no_dependency",
+    "no_nearer_change",
 )
 
 

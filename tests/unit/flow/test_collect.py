@@ -36,7 +36,9 @@ async def collector(stage: Stage) -> AsyncIterator[Collector]:
     async with FakePrometheus() as prometheus:
         client = PrometheusClient(PrometheusServer(name="main", url=prometheus.url), SystemClock())
         sources = Sources(stage.store.releases, unexpected)
-        yield Collector(store=stage.store, measurer=Measurer({"main": client}), sources=sources, prober=prober, serving_since=NOW)
+        yield Collector(
+            services={}, store=stage.store, measurer=Measurer({"main": client}), sources=sources, prober=prober, serving_since=NOW
+        )
         await client.close()
 
 
