@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "plan": ("rollback:plan", "What a rollback would run, exactly."),
     "rollback": ("rollback:rollback", "Roll a service back by hand."),
     "release": ("release:release", "Record, list and mark releases."),
+    "backtest": ("backtest:backtest", "What would have been decided about past alerts."),
     "db": ("db:db", "The store: migrate, back up, check."),
     "demo": ("demo:demo", "A real service is really deployed, breaks, and is really rolled back."),
     "version": ("version:version", "The version of rollbackd."),

@@ -1,0 +1,200 @@
+"""`rollbackd backtest`: what would have been decided about past alerts. Offline: it asks Prometheus and release sources, no daemon."""
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rollbackd.backtest.files import Files, InvalidFilesError, parse_time, read
+from rollbackd.backtest.lines import change_line, differ, line, score_line
+from rollbackd.backtest.past import PastAlert, Truth
+from rollbackd.backtest.prepare import Period, prepared
+from rollbackd.backtest.run import OnResult, Result
+from rollbackd.backtest.score import FIGURES, Score, Scored, score
+from rollbackd.cli.exits import Exit
+from rollbackd.cli.options import config_option, json_option
+from rollbackd.cli.output import emit_rows, on_terminal
+from rollbackd.clock import SystemClock
+from rollbackd.decision.record import span
+from rollbackd.model.decision import Action
+from rollbackd.settings.effective import Settings
+from rollbackd.settings.load import load
+from rollbackd.telemetry import logs
+from rollbackd.telemetry.redaction import one_line
+
+
+class Instant(click.ParamType[datetime]):
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_time(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command()
+@config_option
+@click.option("--alerts", "alerts_path", type=click.Path(path_type=Path), help="Past alerts, JSON Lines; else what Prometheus fired.")
+@click.option("--releases", "releases_path", type=click.Path(path_type=Path), help="Past releases, JSON Lines; else the services' sources.")
+@click.option("--from", "start", type=Instant(), help="Only alerts from then on: epoch seconds or RFC 3339.")
+@click.option("--to", "end", type=Instant(), help="Only alerts up to then; now without it.")
+@click.option("--score", "is_scored", is_flag=True, help="How often it was right, by the `truth` of each alert.")
+@click.option("--together", "is_together", is_flag=True, help="Look by look in the order of time, with cooldown, budget and running steps.")
+@click.option("--diff", "other_path", metavar="OTHER_CONFIG", type=click.Path(path_type=Path), help="Which decisions would change.")
+@json_option
+def backtest(
+    *,
+    config_path: Path,
+    alerts_path: Path | None,
+    releases_path: Path | None,
+    start: datetime | None,
+    end: datetime | None,
+    other_path: Path | None,
+    is_scored: bool,
+    is_together: bool,
+    as_json: bool,
+) -> int:
+    """What would have been decided about past alerts: the same decision, seeing only what was known by then.
+
+    Exits with 0 whatever was decided.
+    """
+    configs = [load(path).settings for path in (config_path, other_path) if path is not None]
+    try:
+        files = read(alerts_path, releases_path)
+    except InvalidFilesError as error:
+        for problem in error.problems:
+            _say(str(problem))
+        return Exit.USAGE
+    for warning in files.warnings:
+        _say(f"{warning}")
+    if releases_path is None:
+        logs.set_up()  # commands of release sources are run, and what goes wrong with them is logged
+    period = Period(start=start, end=end or SystemClock().now())
+    tell = (lambda result: _print_line(line(result))) if as_json and other_path is None else _nothing
+    is_quiet = as_json and on_terminal()  # lines of data and a bar in one place are neither
+    runs = asyncio.run(_run(configs, files, period, is_together=is_together, tell=tell, is_quiet=is_quiet))
+    scores = [_scored(results, files.truths) for results in runs] if is_scored else []
+    if as_json:
+        for changed in zip(*runs, strict=True) if other_path is not None else ():
+            _print_line(change_line(*changed))
+        if scores:
+            _print_line(score_line(*scores))
+        return Exit.FINE
+    if other_path is not None:
+        _print_changes(*runs)
+    else:
+        _print_table(runs[0], files.truths)
+    _print_scores(scores)
+    return Exit.FINE
+
+
+async def _run(
+    configs: Sequence[Settings], files: Files, period: Period, *, is_together: bool, tell: OnResult, is_quiet: bool
+) -> list[list[Result]]:
+    """The results under each config, of the same alerts: those that the first one finds."""
+    alerts: tuple[PastAlert, ...] | None = None
+    runs: list[list[Result]] = []
+    for settings in configs:
+        results: list[Result] = []
+        async with prepared(settings, files, period, SystemClock(), alerts=alerts) as ready:
+            alerts = ready.alerts
+            for warning in ready.warnings:
+                _say(f"{settings.path}: {warning}")
+            replay = ready.backtest.in_time_order if is_together else ready.backtest.alone
+            with _progress(len(alerts), is_quiet=is_quiet) as advance:
+                await replay(alerts, partial(_each, (results.append, tell, advance)))
+        runs.append(results)
+    return runs
+
+
+def _each(calls: Sequence[OnResult], result: Result) -> None:
+    for call in calls:
+        call(result)
+
+
+@contextmanager
+def _progress(total: int, *, is_quiet: bool) -> Iterator[OnResult]:
+    """A bar on stderr, where that is a terminal."""
+    if is_quiet or not sys.stderr.isatty():
+        yield _nothing
+        return
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("alerts"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda _result: bar.advance(task)
+
+
+def _nothing(_result: Result) -> None:
+    pass
+
+
+def _scored(results: Iterable[Result], truths: Mapping[str, Truth]) -> Score:
+    """Over the alerts of which the truth is known."""
+    known = ((result, truths.get(result.alert.id)) for result in results)
+    return score(Scored(truth=truth, decision=result.decision.action, took=result.took) for result, truth in known if truth is not None)
+
+
+def _print_line(value: Mapping[str, object]) -> None:
+    """One line, also on a terminal: it is JSON Lines."""
+    click.echo(orjson.dumps(value).decode())
+
+
+def _print_table(results: Sequence[Result], truths: Mapping[str, Truth]) -> None:
+    columns = ("alert", "service", "decision", "reason", "after", "suspect", "target", *(("truth",) if truths else ()))
+    emit_rows(columns, (_row(result, truths) for result in results), empty="no alerts")
+    decisions = Counter(result.decision.action for result in results)
+    _say(f"{len(results)} alerts: " + ", ".join(f"{decisions[action]} {action.replace('_', ' ')}" for action in Action))
+
+
+def _row(result: Result, truths: Mapping[str, Truth]) -> tuple[str | None, ...]:
+    decision = result.decision
+    named = (release.version if release else None for release in (decision.suspect, decision.target))
+    row = (result.alert.id, result.service, decision.action, decision.reason, span(result.took), *named)
+    if not truths:
+        return row
+    truth = truths.get(result.alert.id)
+    return (*row, truth.decision if truth else None)
+
+
+def _print_changes(before: Sequence[Result], after: Sequence[Result]) -> None:
+    changed = [(one, two) for one, two in zip(before, after, strict=True) if differ(one, two)]
+    columns = ("alert", "service", "decision", "reason", "target", "decision then", "reason then", "target then")
+    emit_rows(
+        columns,
+        ((one.alert.id, two.service or one.service, *_decided(one), *_decided(two)) for one, two in changed),
+        empty="no decision changes",
+    )
+    _say(f"{len(changed)} of {len(before)} decisions change")
+
+
+def _decided(result: Result) -> tuple[str | None, ...]:
+    decision = result.decision
+    return decision.action, decision.reason, decision.target.version if decision.target else None
+
+
+def _print_scores(scores: Sequence[Score]) -> None:
+    """The whole, then each scenario; with two configs the first one's, then the other's."""
+    for one in scores:
+        if on_terminal():
+            click.echo()
+        emit_rows(("scenario", *FIGURES), (_figures(name, each) for name, each in {"all": one, **one.by_scenario}.items()), empty="")
+
+
+def _figures(name: str, one: Score) -> tuple[str | None, ...]:
+    return (name, *(None if figure is None else f"{figure:.4g}" for figure in one.figures.values()))
+
+
+def _say(text: str) -> None:
+    click.echo(one_line(text), err=True)
