@@ -22,13 +22,13 @@ from rollbackd.supervisor import together
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Period:
-    """`start` None: since ever. Both ends belong to it."""
+    """From `start` to `end`, both included; None: no end on that side."""
 
     start: datetime | None
-    end: datetime
+    end: datetime | None
 
     def holds(self, at: datetime) -> bool:
-        return (self.start is None or self.start <= at) and at <= self.end
+        return (self.start is None or self.start <= at) and (self.end is None or at <= self.end)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,23 +52,25 @@ async def prepared(
         for server in servers.values():
             stack.push_async_callback(server.close)
         if alerts is None:
-            alerts = await _alerts(settings, files, period, servers)
+            alerts = await _alerts(settings, files, period, servers, clock)
         policies = services_of(alerts, settings.services)
         await _answer({policy.prometheus for policy in policies}, servers, clock)
         releases = files.releases if files.releases is not None else await sources.ask(policies, _directory(settings))
         yield Prepared(
-            backtest=Backtest(settings.services, servers, releases, known_until=clock.now()),
+            backtest=Backtest(settings.services, servers, releases),
             alerts=alerts,
             warnings=tuple(_warnings(policies, releases, files, settings)),
         )
 
 
-async def _alerts(settings: Settings, files: Files, period: Period, servers: Mapping[str, PrometheusClient]) -> tuple[PastAlert, ...]:
+async def _alerts(
+    settings: Settings, files: Files, period: Period, servers: Mapping[str, PrometheusClient], clock: Clock
+) -> tuple[PastAlert, ...]:
     if files.alerts is not None:
         return tuple(alert for alert in files.alerts if period.holds(alert.at))
     if period.start is None:
         raise MisconfiguredError("say which alerts: --alerts FILE, or --from TIME to take them from Prometheus")
-    return await firing.find(settings.services.values(), servers, period.start, period.end)
+    return await firing.find(settings.services.values(), servers, period.start, period.end or clock.now())
 
 
 async def _answer(names: Iterable[str], servers: Mapping[str, PrometheusClient], clock: Clock) -> None:

@@ -37,9 +37,9 @@ class Standing:
     looks: int = 0
 
 
-def begin(policy: ServicePolicy, at: datetime, *, known_until: datetime) -> Standing:
-    """The first look is at the alert's own time; none is later than `known_until`, when nothing has happened yet."""
-    return Standing(next_at=at, gives_up_at=max(min(at + policy.give_up_after, known_until), at))
+def begin(policy: ServicePolicy, at: datetime) -> Standing:
+    """The first look is at the alert's own time."""
+    return Standing(next_at=at, gives_up_at=at + policy.give_up_after)
 
 
 def go_on(before: Standing, decision: Decision, policy: ServicePolicy) -> Standing:

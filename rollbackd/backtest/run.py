@@ -47,17 +47,14 @@ OnResult = Callable[[Result], None]
 
 
 class Backtest:
-    """`servers` are the Prometheus servers by name. `known_until` is now: of what comes after it, nothing can be known."""
+    """`servers` are the Prometheus servers by name."""
 
-    def __init__(
-        self, services: Mapping[str, ServicePolicy], servers: Mapping[str, Server], releases: PastReleases, *, known_until: datetime
-    ) -> None:
+    def __init__(self, services: Mapping[str, ServicePolicy], servers: Mapping[str, Server], releases: PastReleases) -> None:
         self._services = services
         self._routing = Routing(services)
         self._servers = servers
         self._slots = {name: asyncio.Semaphore(QUESTIONS_AT_ONCE) for name in servers}
         self._releases = releases
-        self._known_until = known_until
 
     async def alone(self, alerts: Sequence[PastAlert], on_result: OnResult) -> None:
         """Each alert by itself, several at once. `on_result` is told of them in their order."""
@@ -108,7 +105,7 @@ class Backtest:
         if route.service is None or route.trigger is None:
             return Result(alert=alert, service=None, decision=unrouted(route.reason or Reason.NO_SERVICE, alert.at, route.why))
         policy = self._services[route.service]
-        standing = begin(policy, alert.at, known_until=self._known_until)
+        standing = begin(policy, alert.at)
         clock = VirtualClock(alert.at)
         samples = {
             name: PastSamples(server, clock, every=policy.recheck_every, until=standing.gives_up_at, slots=self._slots[name])

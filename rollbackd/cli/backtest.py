@@ -14,6 +14,7 @@ import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rollbackd.backtest import page
 from rollbackd.backtest.files import Files, InvalidFilesError, parse_time, read
 from rollbackd.backtest.lines import change_line, differ, line, score_line
 from rollbackd.backtest.past import PastAlert, Truth
@@ -25,6 +26,7 @@ from rollbackd.cli.options import config_option, json_option
 from rollbackd.cli.output import emit_rows, on_terminal
 from rollbackd.clock import SystemClock
 from rollbackd.decision.record import span
+from rollbackd.errors import MisconfiguredError
 from rollbackd.model.decision import Action
 from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
@@ -49,10 +51,11 @@ class Instant(click.ParamType[datetime]):
 @click.option("--alerts", "alerts_path", type=click.Path(path_type=Path), help="Past alerts, JSON Lines; else what Prometheus fired.")
 @click.option("--releases", "releases_path", type=click.Path(path_type=Path), help="Past releases, JSON Lines; else the services' sources.")
 @click.option("--from", "start", type=Instant(), help="Only alerts from then on: epoch seconds or RFC 3339.")
-@click.option("--to", "end", type=Instant(), help="Only alerts up to then; now without it.")
+@click.option("--to", "end", type=Instant(), help="Only alerts up to then.")
 @click.option("--score", "is_scored", is_flag=True, help="How often it was right, by the `truth` of each alert.")
 @click.option("--together", "is_together", is_flag=True, help="Look by look in the order of time, with cooldown, budget and running steps.")
 @click.option("--diff", "other_path", metavar="OTHER_CONFIG", type=click.Path(path_type=Path), help="Which decisions would change.")
+@click.option("--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Also a page with a chart for each alert.")
 @json_option
 def backtest(
     *,
@@ -62,6 +65,7 @@ def backtest(
     start: datetime | None,
     end: datetime | None,
     other_path: Path | None,
+    html_path: Path | None,
     is_scored: bool,
     is_together: bool,
     as_json: bool,
@@ -70,6 +74,8 @@ def backtest(
 
     Exits with 0 whatever was decided.
     """
+    if html_path is not None and not html_path.absolute().parent.is_dir():
+        raise click.BadParameter(f"there is no directory {html_path.absolute().parent}", param_hint="--html")
     configs = [load(path).settings for path in (config_path, other_path) if path is not None]
     try:
         files = read(alerts_path, releases_path)
@@ -81,22 +87,17 @@ def backtest(
         _say(f"{warning}")
     if releases_path is None:
         logs.set_up()  # commands of release sources are run, and what goes wrong with them is logged
-    period = Period(start=start, end=end or SystemClock().now())
+    period = Period(start=start, end=end)
     tell = (lambda result: _print_line(line(result))) if as_json and other_path is None else _nothing
     is_quiet = as_json and on_terminal()  # lines of data and a bar in one place are neither
     runs = asyncio.run(_run(configs, files, period, is_together=is_together, tell=tell, is_quiet=is_quiet))
     scores = [_scored(results, files.truths) for results in runs] if is_scored else []
+    if html_path is not None:
+        _write_page(html_path, runs, scores, files.truths)
     if as_json:
-        for changed in zip(*runs, strict=True) if other_path is not None else ():
-            _print_line(change_line(*changed))
-        if scores:
-            _print_line(score_line(*scores))
-        return Exit.FINE
-    if other_path is not None:
-        _print_changes(*runs)
+        _print_rest(runs, scores)
     else:
-        _print_table(runs[0], files.truths)
-    _print_scores(scores)
+        _print_rows(runs, scores, files.truths)
     return Exit.FINE
 
 
@@ -117,6 +118,14 @@ async def _run(
                 await replay(alerts, partial(_each, (results.append, tell, advance)))
         runs.append(results)
     return runs
+
+
+def _write_page(path: Path, runs: Sequence[Sequence[Result]], scores: Sequence[Score], truths: Mapping[str, Truth]) -> None:
+    text = page.render(runs[0], truths=truths, score=scores[0] if scores else None, others=runs[1] if len(runs) > 1 else None)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise MisconfiguredError(f"cannot be written: {e.strerror}", path=str(path)) from e
 
 
 def _each(calls: Sequence[OnResult], result: Result) -> None:
@@ -146,13 +155,30 @@ def _scored(results: Iterable[Result], truths: Mapping[str, Truth]) -> Score:
     return score(Scored(truth=truth, decision=result.decision.action, took=result.took) for result, truth in known if truth is not None)
 
 
+def _print_rest(runs: Sequence[Sequence[Result]], scores: Sequence[Score]) -> None:
+    """What was not printed as it came: under two configs an alert's line has to wait for the second; the score is last."""
+    if len(runs) > 1:
+        for result, other in zip(*runs, strict=True):
+            _print_line(change_line(result, other))
+    if scores:
+        _print_line(score_line(*scores))
+
+
 def _print_line(value: Mapping[str, object]) -> None:
     """One line, also on a terminal: it is JSON Lines."""
     click.echo(orjson.dumps(value).decode())
 
 
+def _print_rows(runs: Sequence[Sequence[Result]], scores: Sequence[Score], truths: Mapping[str, Truth]) -> None:
+    if len(runs) > 1:
+        _print_changes(*runs)
+    else:
+        _print_table(runs[0], truths)
+    _print_scores(scores)
+
+
 def _print_table(results: Sequence[Result], truths: Mapping[str, Truth]) -> None:
-    columns = ("alert", "service", "decision", "reason", "after", "suspect", "target", *(("truth",) if truths else ()))
+    columns = ("service", "decision", "reason", "after", "suspect", "target", *(("truth",) if truths else ()), "alert")
     emit_rows(columns, (_row(result, truths) for result in results), empty="no alerts")
     decisions = Counter(result.decision.action for result in results)
     _say(f"{len(results)} alerts: " + ", ".join(f"{decisions[action]} {action.replace('_', ' ')}" for action in Action))
@@ -161,19 +187,17 @@ def _print_table(results: Sequence[Result], truths: Mapping[str, Truth]) -> None
 def _row(result: Result, truths: Mapping[str, Truth]) -> tuple[str | None, ...]:
     decision = result.decision
     named = (release.version if release else None for release in (decision.suspect, decision.target))
-    row = (result.alert.id, result.service, decision.action, decision.reason, span(result.took), *named)
-    if not truths:
-        return row
     truth = truths.get(result.alert.id)
-    return (*row, truth.decision if truth else None)
+    told = (truth.decision if truth else None,) if truths else ()
+    return (result.service, decision.action, decision.reason, span(result.took), *named, *told, result.alert.id)
 
 
 def _print_changes(before: Sequence[Result], after: Sequence[Result]) -> None:
     changed = [(one, two) for one, two in zip(before, after, strict=True) if differ(one, two)]
-    columns = ("alert", "service", "decision", "reason", "target", "decision then", "reason then", "target then")
+    columns = ("service", "decision", "reason", "target", "decision then", "reason then", "target then", "alert")
     emit_rows(
         columns,
-        ((one.alert.id, two.service or one.service, *_decided(one), *_decided(two)) for one, two in changed),
+        ((one.service or two.service, *_decided(one), *_decided(two), one.alert.id) for one, two in changed),
         empty="no decision changes",
     )
     _say(f"{len(changed)} of {len(before)} decisions change")

@@ -85,7 +85,7 @@ async def test_each_look_sees_what_the_daemon_would_have_seen(tmp_path: Path) ->
         assert told.releases is not None
         clients = {name: PrometheusClient(each, SystemClock()) for name, each in settings.prometheus.items()}
         results: list[Result] = []
-        await Backtest(settings.services, clients, told.releases, known_until=SystemClock().now()).alone(told.alerts, results.append)
+        await Backtest(settings.services, clients, told.releases).alone(told.alerts, results.append)
         gatherer = Gatherer(Measurer(clients, check_clock=False))
         for result in results:
             assert result.service is not None

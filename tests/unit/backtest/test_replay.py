@@ -13,7 +13,6 @@ from tests.fakes.policies import service
 AT = datetime(2026, 1, 31, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 POLICY = replace(service("api"), recheck_every=timedelta(seconds=15), give_up_after=MINUTE)
-FAR = AT + timedelta(days=1)
 WAIT = (Action.HOLD, Reason.NOT_CONFIRMED)
 HEALTHY = (Action.HOLD, Reason.HEALTHY)
 
@@ -22,9 +21,9 @@ def decision(said: tuple[Action, Reason], at: datetime) -> Decision:
     return Decision(action=said[0], reason=said[1], at=at)
 
 
-def judged(*said: tuple[Action, Reason], known_until: datetime = FAR) -> tuple[Standing, Sequence[float]]:
+def judged(*said: tuple[Action, Reason]) -> tuple[Standing, Sequence[float]]:
     """The end, and when looks were taken, in seconds after the alert; the last thing said is said for ever."""
-    standing, looks = begin(POLICY, AT, known_until=known_until), []
+    standing, looks = begin(POLICY, AT), []
     while standing.next_at is not None:
         looks.append((standing.next_at - AT).total_seconds())
         standing = go_on(standing, decision(said[min(len(looks), len(said)) - 1], standing.next_at), POLICY)
@@ -72,7 +71,7 @@ def test_healthy_twice_means_one_after_the_other() -> None:
 
 def test_the_last_look_is_when_it_gives_up_and_not_after() -> None:
     policy = replace(POLICY, recheck_every=timedelta(seconds=25))
-    standing = begin(policy, AT, known_until=FAR)
+    standing = begin(policy, AT)
     looks = []
     while standing.next_at is not None:
         looks.append((standing.next_at - AT).total_seconds())
@@ -81,13 +80,8 @@ def test_the_last_look_is_when_it_gives_up_and_not_after() -> None:
 
 
 def test_a_second_healthy_look_right_after_the_first_is_no_second_witness() -> None:
-    standing = begin(POLICY, AT, known_until=FAR)
+    standing = begin(POLICY, AT)
     standing = go_on(standing, decision(HEALTHY, AT), POLICY)
     standing = go_on(standing, decision(HEALTHY, AT + timedelta(seconds=7)), POLICY)
     assert standing.next_at is not None
     assert standing.healthy_looks == 1
-
-
-def test_nothing_is_looked_at_that_has_not_happened_yet() -> None:
-    assert judged(WAIT, known_until=AT + timedelta(seconds=20))[1] == [0, 15, 20]
-    assert judged(WAIT, known_until=AT - MINUTE)[1] == [0]

@@ -50,10 +50,9 @@ class Past:
         *alerts: Mapping[str, Any],
         releases: Sequence[Mapping[str, Any]] | None = None,
         together: bool = False,
-        until: datetime = AT + DAY,
     ) -> list[Result]:
         past_alerts, past_releases = self.read([*alerts] or [alert_row()], [V1, V2] if releases is None else releases)
-        backtest = Backtest(self.settings.services, self.clients, past_releases, known_until=until)
+        backtest = Backtest(self.settings.services, self.clients, past_releases)
         results: list[Result] = []
         await (backtest.in_time_order if together else backtest.alone)(past_alerts, results.append)
         return results
@@ -134,12 +133,6 @@ async def test_however_many_looks_each_question_is_asked_once(past: Past) -> Non
     assert all(asked.is_range for asked in past.fake.asked)
 
 
-async def test_the_end_of_a_replay_is_not_ahead_of_us(past: Past) -> None:
-    (result,) = await past.replay(until=AT + MINUTE)
-    assert said(result) == (Action.ESCALATE, Reason.UNKNOWN, MINUTE)
-    assert max(asked.moments[-1] for asked in past.fake.asked) == AT + MINUTE
-
-
 async def test_an_alert_of_no_service_or_of_two(past: Past) -> None:
     past.services("api: {}", "api-too: {match: ['service=\"api\"']}")
     stranger, both = await past.replay(alert_row(service="else"), alert_row("a2"))
@@ -155,7 +148,7 @@ async def test_a_register_that_may_not_be_whole_decides_nothing(past: Past) -> N
     alerts, releases = past.read([alert_row()], [V1, V2])
     doubtful = PastReleases({"api": replace(releases.by_service["api"], problem="it is down")})
     results: list[Result] = []
-    await Backtest(past.settings.services, past.clients, doubtful, known_until=AT + DAY).alone(alerts, results.append)
+    await Backtest(past.settings.services, past.clients, doubtful).alone(alerts, results.append)
     assert said(results[0]) == (Action.ESCALATE, Reason.UNKNOWN, 10 * MINUTE)
 
 

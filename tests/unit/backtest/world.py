@@ -10,7 +10,7 @@ from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
 from tests.fakes.prometheus import FakePrometheus
 
-AT: Final = datetime(2023, 9, 22, 14, 41, tzinfo=UTC)  # long ago: what has not happened yet is never looked at
+AT: Final = datetime(2023, 9, 22, 14, 41, tzinfo=UTC)
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 CONFIG: Final = """\

@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
@@ -114,8 +115,8 @@ async def test_rows_for_people(past: Past) -> None:
     result = await past.run(*past.files, "--score")
     assert result.exit_code == 0
     rows = [line.split("\t") for line in result.stdout.splitlines()]
-    assert rows[0] == ["bad", "api", "roll_back", "to_blame", "0 s", "v2", "v1", "roll_back"]
-    assert rows[3] == ["nobody", "", "hold", "no_service", "0 s", "", "", ""]
+    assert rows[0] == ["api", "roll_back", "to_blame", "0 s", "v2", "v1", "roll_back", "bad"]
+    assert rows[3] == ["", "hold", "no_service", "0 s", "", "", "", "nobody"]
     assert rows[4] == ["all", "1", "1", "0", "0", "0", "3"]
     assert [row[0] for row in rows[5:]] == ["bad code", "noise"]
     assert result.stderr == "4 alerts: 1 roll back, 3 hold, 0 escalate\n"
@@ -180,7 +181,7 @@ async def test_what_another_config_would_change(past: Past) -> None:
     *_, last = await past.lines("--diff", strict, "--score")
     assert (last["score"]["recall"], last["other"]["recall"]) == (1.0, 0.0)
     result = await past.run(*past.files, "--diff", strict)
-    assert result.stdout == "bad\tapi\troll_back\tto_blame\tv1\thold\tno_recent_release\t\n"
+    assert result.stdout == "api\troll_back\tto_blame\tv1\thold\tno_recent_release\t\tbad\n"
     assert result.stderr == "1 of 4 decisions change\n"
 
 
@@ -212,3 +213,32 @@ async def test_without_files_prometheus_and_the_release_sources_are_asked(past: 
     assert decided(api)[1:] == ("api", "roll_back", "to_blame", SECONDS, "v1")
     assert decided(db)[1:] == ("db", "escalate", "unknown", SECONDS + 600, None)
     assert "db: its releases are recorded over the API, where a backtest does not ask: give them with --releases" in stderr
+
+
+async def test_a_page_with_a_chart_for_each_alert(past: Past) -> None:
+    path = past.directory / "page.html"
+    lines = await past.lines("--html", path, "--score")
+    page = path.read_text()
+    assert len(lines) == 5
+    assert page.count("<svg") == 3
+    assert all(f"<h2>{line['id']}</h2>" in page for line in lines[:4])
+
+
+async def test_a_page_that_cannot_be_written_is_told_before_anything_is_asked(past: Past) -> None:
+    result = await past.run(*past.files, "--html", past.directory / "nowhere" / "page.html")
+    assert (result.exit_code, result.stdout, past.fake.asked) == (2, "", [])
+    assert "there is no directory" in result.stderr
+
+
+async def test_a_bar_runs_on_a_terminal_and_never_through_the_data(past: Past) -> None:
+    terminal, ours = os.openpty()
+    command = ("-m", "rollbackd", "backtest", "--config", past.config, *past.files, "--json")
+    run = await asyncio.create_subprocess_exec(
+        sys.executable, *map(str, command), stdout=PIPE, stderr=ours, env={**os.environ, "TERM": "xterm"}
+    )
+    os.close(ours)
+    stdout, _ = await run.communicate()
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert [json.loads(line)["id"] for line in stdout.splitlines()] == ["bad", "noise", "old", "nobody"]
+    assert "alerts" in shown
