@@ -5,8 +5,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 import click
@@ -28,6 +28,7 @@ from rollbackd.clock import SystemClock
 from rollbackd.decision.record import span
 from rollbackd.errors import MisconfiguredError
 from rollbackd.model.decision import Action
+from rollbackd.model.reason import Reason
 from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
 from rollbackd.telemetry import logs
@@ -84,13 +85,16 @@ def backtest(
             _say(str(problem))
         return Exit.USAGE
     for warning in files.warnings:
-        _say(f"{warning}")
+        _say(str(warning))
     if releases_path is None:
         logs.set_up()  # commands of release sources are run, and what goes wrong with them is logged
     period = Period(start=start, end=end)
-    tell = (lambda result: _print_line(line(result))) if as_json and other_path is None else _nothing
-    is_quiet = as_json and on_terminal()  # lines of data and a bar in one place are neither
-    runs = asyncio.run(_run(configs, files, period, is_together=is_together, tell=tell, is_quiet=is_quiet))
+    watching = Watching(
+        tell=(lambda result: _print_line(line(result))) if as_json and other_path is None else _nothing,
+        keeps_evidence=html_path is not None,
+        has_bar=sys.stderr.isatty() and not (as_json and on_terminal()),  # lines of data and a bar in one place are neither
+    )
+    runs = asyncio.run(_run(configs, files, period, watching, is_together=is_together))
     scores = [_scored(results, files.truths) for results in runs] if is_scored else []
     if html_path is not None:
         _write_page(html_path, runs, scores, files.truths)
@@ -101,22 +105,30 @@ def backtest(
     return Exit.FINE
 
 
-async def _run(
-    configs: Sequence[Settings], files: Files, period: Period, *, is_together: bool, tell: OnResult, is_quiet: bool
-) -> list[list[Result]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watching:
+    """What is done with each result as it comes. The evidence of very many alerts is large, and only a page asks for it."""
+
+    tell: OnResult
+    keeps_evidence: bool
+    has_bar: bool
+
+
+async def _run(configs: Sequence[Settings], files: Files, period: Period, watching: Watching, *, is_together: bool) -> list[list[Result]]:
     """The results under each config, of the same alerts: those that the first one finds."""
     alerts: tuple[PastAlert, ...] | None = None
     runs: list[list[Result]] = []
     for settings in configs:
-        results: list[Result] = []
         async with prepared(settings, files, period, SystemClock(), alerts=alerts) as ready:
             alerts = ready.alerts
             for warning in ready.warnings:
                 _say(f"{settings.path}: {warning}")
             replay = ready.backtest.in_time_order if is_together else ready.backtest.alone
-            with _progress(len(alerts), is_quiet=is_quiet) as advance:
-                await replay(alerts, partial(_each, (results.append, tell, advance)))
+            with _collecting(len(alerts), watching) as (results, on_result):
+                await replay(alerts, on_result)
         runs.append(results)
+        if unanswered := sum(map(_is_unanswered, results)):
+            _say(f"{settings.path}: Prometheus left questions unanswered for {unanswered} of {len(results)} alerts: see their checks")
     return runs
 
 
@@ -128,21 +140,24 @@ def _write_page(path: Path, runs: Sequence[Sequence[Result]], scores: Sequence[S
         raise MisconfiguredError(f"cannot be written: {e.strerror}", path=str(path)) from e
 
 
-def _each(calls: Sequence[OnResult], result: Result) -> None:
-    for call in calls:
-        call(result)
-
-
 @contextmanager
-def _progress(total: int, *, is_quiet: bool) -> Iterator[OnResult]:
-    """A bar on stderr, where that is a terminal."""
-    if is_quiet or not sys.stderr.isatty():
-        yield _nothing
-        return
+def _collecting(total: int, watching: Watching) -> Iterator[tuple[list[Result], OnResult]]:
+    """The results as they come, with a bar on stderr."""
+    results: list[Result] = []
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("alerts"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not watching.has_bar) as bar:
         task = bar.add_task("", total=total)
-        yield lambda _result: bar.advance(task)
+
+        def on_result(result: Result) -> None:
+            results.append(result if watching.keeps_evidence else replace(result, evidence=None))
+            watching.tell(result)
+            bar.advance(task)
+
+        yield results, on_result
+
+
+def _is_unanswered(result: Result) -> bool:
+    return any(check.reason is Reason.QUERY_FAILED for check in result.decision.checks)
 
 
 def _nothing(_result: Result) -> None:

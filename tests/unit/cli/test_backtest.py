@@ -149,6 +149,14 @@ async def test_a_server_that_cannot_be_asked_is_an_error_and_not_a_hundred_unkno
     assert "cannot be reached" in result.stderr
 
 
+async def test_questions_that_prometheus_leaves_unanswered_are_told(past: Past) -> None:
+    past.fake.fail('service="web"', 503)
+    result = await past.run(*past.files)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1].split("\t")[:4] == ["web", "escalate", "unknown", "10 min"]
+    assert "Prometheus left questions unanswered for 1 of 4 alerts: see their checks" in result.stderr
+
+
 async def test_which_alerts_has_to_be_said(past: Past) -> None:
     result = await past.run("--releases", past.releases)
     assert result.exit_code == 2
