@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "rollback": ("rollback:rollback", "Roll a service back by hand."),
     "release": ("release:release", "Record, list and mark releases."),
     "change": ("change:change", "Record and list changes: what else than a release was altered."),
+    "backtest": ("backtest:backtest", "What would have been decided about past alerts."),
     "db": ("db:db", "The store: migrate, back up, check."),
     "demo": ("demo:demo", "A real service is really deployed, breaks, and is really rolled back."),
     "version": ("version:version", "The version of rollbackd."),

@@ -2,15 +2,15 @@
 
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
+from rollbackd.clock import Clock
 from rollbackd.errors import PermanentError, TemporaryError
 from rollbackd.model.measurement import IndicatorEvidence, Reading
 from rollbackd.model.policy import Indicator, ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.prometheus import measure, promql
 from rollbackd.prometheus.answer import Answer
-from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measure import Fault, Part
 from rollbackd.supervisor import together
 
@@ -18,10 +18,19 @@ BARE_WINDOW_SCRAPES: Final = 4
 """`$window` in a query that belongs to no indicator is as many scrape intervals: the shortest of which `check` does not warn."""
 
 
+class Server(Protocol):
+    """What answers as a Prometheus server does: the client of one, or its history in a backtest. Raises as `client` says."""
+
+    @property
+    def clock(self) -> Clock: ...
+    async def query(self, expr: str, *, at: datetime) -> Answer: ...
+    async def query_range(self, expr: str, *, start: datetime, end: datetime, step: timedelta) -> Answer: ...
+
+
 class Measurer:
     """`check_clock` is off in a backtest: history is right, whatever the server's clock says now."""
 
-    def __init__(self, clients: Mapping[str, PrometheusClient], *, check_clock: bool = True) -> None:
+    def __init__(self, clients: Mapping[str, Server], *, check_clock: bool = True) -> None:
         self._clients = clients
         self._check_clock = check_clock
 
@@ -81,7 +90,7 @@ class Measurer:
         return any(all(labels.get(name, value) == value for name, value in series.labels.items()) for series in answer.series)
 
     async def _ranges(
-        self, client: PrometheusClient, policy: ServicePolicy, at: Sequence[datetime], queries: Mapping[Part, str]
+        self, client: Server, policy: ServicePolicy, at: Sequence[datetime], queries: Mapping[Part, str]
     ) -> Mapping[Part, Answer | Fault]:
         async with together() as group:
             asked = {
