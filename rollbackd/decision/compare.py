@@ -16,7 +16,7 @@ RELEVANT_SHARE: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """What was measured over a time, no request counted twice: counts of a ratio, or the values of a value indicator."""
+    """What was measured over a time: the counts of a ratio, or the values of a value indicator."""
 
     bad: int = 0
     total: int = 0
@@ -118,14 +118,18 @@ def compare(this: Stretch, other: Stretch, limits: Limits) -> Comparison | None:
 
 
 def stretch(trigger: Trigger, readings: Iterable[Reading], *, start: datetime, end: datetime) -> Stretch:
-    """What was measured from `start` to `end`. Windows must not overlap, so of the steps only one in each window counts, the last first."""
-    window = trigger.indicator.window
-    chosen: list[Reading] = []
-    for reading in sorted((one for one in readings if start <= one.at <= end), key=lambda one: one.at, reverse=True):
-        if reading.value is not None and (not chosen or chosen[-1].at - reading.at >= window):
-            chosen.append(reading)
+    """What was measured from `start` to `end`: of a value every step, of a ratio the counts of windows that do not overlap.
+
+    No request may be counted twice. A value's steps do overlap, so neighbours are alike and their p is too small by itself: what keeps
+    a single burst from passing for a change is the trigger's `for`, which is asked before.
+    """
+    within = sorted((one for one in readings if start <= one.at <= end and one.value is not None), key=lambda one: one.at, reverse=True)
     if not trigger.indicator.is_ratio:
-        return Stretch(values=tuple(one.value for one in chosen if one.value is not None), is_ratio=False)
+        return Stretch(values=tuple(one.value for one in within if one.value is not None), is_ratio=False)
+    chosen: list[Reading] = []
+    for reading in within:
+        if not chosen or chosen[-1].at - reading.at >= trigger.indicator.window:
+            chosen.append(reading)
     counted = [(one.bad, one.total) for one in chosen if one.bad is not None and one.total is not None]
     total = round(sum(total for _, total in counted))
     return Stretch(bad=min(round(sum(bad for bad, _ in counted)), total), total=total)

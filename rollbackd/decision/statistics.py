@@ -1,7 +1,6 @@
 """Is the later worse than the earlier by more than chance? One-sided, exact where it is short to be exact.
 
-Each answers the probability of a difference at least as large if nothing had changed. The samples must be independent: overlapping
-windows would count the same requests several times, so callers take every `window`-th of them only.
+Each answers the probability of a difference at least as large if nothing had changed, for samples that are independent of each other.
 """
 
 import math

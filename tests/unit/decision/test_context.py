@@ -150,7 +150,7 @@ class TestBeforeAndAfter:
         policy = service_policy(slow_trigger())
         decision = told(case_of({"SlowResponse": evidence_for(slow_trigger(), "B9")}, policy=policy))
         assert decision.action is Action.ROLL_BACK
-        assert "2000 (median of 3) against 250 (median of" in value(decision, "before_and_after")
+        assert "2000 (median of 9) against 250 (median of 241)" in value(decision, "before_and_after")
 
 
 class TestSurge:
