@@ -17,6 +17,7 @@ from yarl import URL
 from rollbackd.cli.exits import BadRequestError, UnreachableError, WaitedTooLongError
 from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, RollbackdError, TemporaryError
 from rollbackd.web.shapes import (
+    DiagnosisShape,
     IncidentPage,
     IncidentRecord,
     PauseShape,
@@ -82,6 +83,9 @@ class Client:
 
     async def status(self) -> StatusShape:
         return await self._json(StatusShape, "GET", "status")
+
+    async def doctor(self) -> DiagnosisShape:
+        return await self._json(DiagnosisShape, "GET", "doctor")
 
     async def services(self) -> ServicePage:
         return await self._json(ServicePage, "GET", "services")

@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "rollback": ("rollback:rollback", "Roll a service back by hand."),
     "release": ("release:release", "Record, list and mark releases."),
     "db": ("db:db", "The store: migrate, back up, check."),
+    "doctor": ("doctor:doctor", "Would a rollback work now? Every service with every check."),
     "demo": ("demo:demo", "A real service is really deployed, breaks, and is really rolled back."),
     "version": ("version:version", "The version of rollbackd."),
 })  # fmt: skip

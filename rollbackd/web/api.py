@@ -35,6 +35,13 @@ async def services(request: web.Request) -> web.Response:
     return reply({"items": await services_of(request.app[DEPS]), "next": None})
 
 
+async def doctor(request: web.Request) -> web.Response:
+    """The daemon and every service, looked over now as far as that was not done a moment ago."""
+    parameters(request, ())
+    deps = request.app[DEPS]
+    return reply(views.diagnosis(deps.status(), await deps.diagnose()))
+
+
 async def plan(request: web.Request) -> web.Response:
     """The exact commands that a rollback would run now; `?to=` names another target."""
     asked = parameters(request, ("to",))
@@ -111,6 +118,7 @@ async def status_of(deps: Deps) -> StatusShape:
         deps.settings.services,
         await deps.store.incidents.open_ones(),
         await deps.store.pauses.all(deps.clock.now()),
+        [deps.readiness(name) for name in deps.settings.services],
     )
 
 
@@ -123,6 +131,7 @@ async def services_of(deps: Deps) -> list[ServiceShape]:
             pause_facts=await deps.store.pauses.facts(name, now),
             open_incident=opened.get(name),
             releases=await deps.store.releases.of_service(name),
+            ready=deps.readiness(name),
         )
         for name, policy in deps.settings.services.items()
     ]
