@@ -18,7 +18,7 @@ from rollbackd.settings.problems import InvalidConfigError, Level, Problem
 from rollbackd.settings.schema import json_schema
 from rollbackd.settings.suggest import unknown
 from rollbackd.telemetry.redaction import one_line
-from rollbackd.web.views import readiness_in_full
+from rollbackd.web.readiness import in_full
 
 
 @click.command()
@@ -43,7 +43,7 @@ def check(file: Path, *, live: bool, as_json: bool) -> int:
         problems = (*loaded.problems, *found)
         fine = all(problem.level is Level.WARNING for problem in problems)
     if as_json:
-        ready = {"services": [readiness_in_full(one) for one in services]} if live else {}
+        ready = {"services": [in_full(one) for one in services]} if live else {}
         emit_json({"fine": fine, "problems": [plain(problem) for problem in problems], **ready})
     else:
         for problem in sorted(problems, key=lambda one: (one.level is Level.WARNING, one)):

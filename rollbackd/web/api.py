@@ -11,7 +11,7 @@ from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.report import render
 from rollbackd.settings.suggest import unknown
-from rollbackd.web import views
+from rollbackd.web import readiness, views
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.shapes import IncidentRecord, RouteShape, ServiceShape, StatusShape
 
@@ -39,7 +39,7 @@ async def doctor(request: web.Request) -> web.Response:
     """The daemon and every service, looked over now as far as that was not done a moment ago."""
     parameters(request, ())
     deps = request.app[DEPS]
-    return reply(views.diagnosis(deps.status(), await deps.diagnose()))
+    return reply(readiness.diagnosis(deps.status(), await deps.diagnose()))
 
 
 async def plan(request: web.Request) -> web.Response:

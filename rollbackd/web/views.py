@@ -15,12 +15,11 @@ from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.readiness import Readiness
 from rollbackd.model.release import Release, ReleaseStatus
 from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
-from rollbackd.web import why
+from rollbackd.web import readiness, why
 from rollbackd.web.shapes import (
     AttemptOutput,
     AttemptShape,
     CheckShape,
-    DiagnosisShape,
     EntryShape,
     IncidentInList,
     IncidentRecord,
@@ -29,9 +28,6 @@ from rollbackd.web.shapes import (
     MeasureShape,
     PauseShape,
     PlanShape,
-    ReadinessCheckShape,
-    ReadinessShape,
-    ReadinessSummary,
     ReleaseShape,
     ServiceShape,
     StatusShape,
@@ -39,7 +35,6 @@ from rollbackd.web.shapes import (
 )
 
 if TYPE_CHECKING:
-    from rollbackd.flow.doctor import Diagnosis
     from rollbackd.web.deps import DaemonStatus  # at run time it would bring the whole daemon into a room of pure functions
 
 
@@ -221,45 +216,6 @@ def pause(facts: PauseFacts) -> PauseShape:
     return {"scope": facts.scope, "paused": facts.paused, "until": _time(facts.until), "why": facts.why}
 
 
-def readiness(found: Readiness) -> ReadinessSummary:
-    """In short: what a person reads first."""
-    return {
-        "service": found.service,
-        "verdict": found.verdict,
-        "at": rfc3339(found.at),
-        "problems": [f"{check.name}: {check.detail}" for check in found.problems],
-    }
-
-
-def readiness_in_full(found: Readiness) -> ReadinessShape:
-    checks: list[ReadinessCheckShape] = [{"name": check.name, "verdict": check.verdict, "detail": check.detail} for check in found.checks]
-    return {**readiness(found), "checks": checks}
-
-
-def diagnosis(daemon: "DaemonStatus", found: "Diagnosis") -> DiagnosisShape:
-    return {
-        "version": daemon.version,
-        "started_at": rfc3339(daemon.started_at),
-        "ready": daemon.ready,
-        "why_not": daemon.why_not,
-        "store": {"problem": found.store_problem},
-        "config": {
-            "file": str(found.config),
-            "read_at": rfc3339(found.config_read_at),
-            "changed": [str(file) for file in found.config_changed],
-        },
-        "prometheus": [
-            {
-                "name": server.name,
-                "problem": server.problem,
-                "clock_offset": None if server.clock_offset is None else server.clock_offset.total_seconds(),
-            }
-            for server in found.servers
-        ],
-        "services": [readiness_in_full(one) for one in found.services],
-    }
-
-
 def service(
     policy: ServicePolicy, *, pause_facts: PauseFacts, open_incident: Incident | None, releases: Iterable[Release], ready: Readiness
 ) -> ServiceShape:
@@ -273,7 +229,7 @@ def service(
         "pause": pause(pause_facts),
         "incident": open_incident.id if open_incident is not None else None,
         "live": live,
-        "readiness": readiness(ready),
+        "readiness": readiness.summary(ready),
     }
 
 
@@ -292,7 +248,7 @@ def status(
         "services": len(services),
         "incidents_open": [incident(one, None) for one in opened],
         "pauses": [pause(one) for one in pauses],
-        "readiness": [readiness(one) for one in ready],
+        "readiness": [readiness.summary(one) for one in ready],
     }
 
 

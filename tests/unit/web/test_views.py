@@ -5,7 +5,7 @@ from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Phase
 from rollbackd.model.readiness import Readiness, ReadinessCheck, ReadinessVerdict
-from rollbackd.web import views
+from rollbackd.web import readiness, views
 from rollbackd.web.deps import DaemonStatus
 from tests.unit.web.samples import ATTEMPTS, BLAMED, LOOKS, NOW, PLAN, POLICY, TIMELINE, V1, V2, after, incident, recovered
 
@@ -102,14 +102,14 @@ def test_readiness_is_a_verdict_and_the_first_line_of_each_problem() -> None:
         ReadinessCheck(name="command fly", verdict=ReadinessVerdict.NOT_READY, detail="fly: no such command"),
         ReadinessCheck(name="running_version", verdict=ReadinessVerdict.UNKNOWN, detail="no answer"),
     )
-    shown = views.readiness(replace(READY, checks=checks))
+    shown = readiness.summary(replace(READY, checks=checks))
     assert shown == {
         "service": "checkout",
         "verdict": "not_ready",
         "at": "2026-01-31T12:00:00.000Z",
         "problems": ["command fly: fly: no such command", "running_version: no answer"],
     }
-    assert [one["name"] for one in views.readiness_in_full(replace(READY, checks=checks))["checks"]] == [
+    assert [one["name"] for one in readiness.in_full(replace(READY, checks=checks))["checks"]] == [
         "target",
         "command fly",
         "running_version",
