@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,20 +25,21 @@ from rollbackd.errors import PermanentError
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
+from rollbackd.flow.doctor import Doctor
 from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
 from rollbackd.flow.operator import Operator
 from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.readiness import Examiner, recorded
 from rollbackd.flow.reopen import Reopen
 from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.roll import Roll
+from rollbackd.flow.rounds import Rounds
 from rollbackd.flow.story import Story
 from rollbackd.flow.truncated import TruncatedAlerts
 from rollbackd.intake.auth import Tokens
 from rollbackd.intake.routing import Routing
 from rollbackd.intake.webhook import Webhook
-from rollbackd.model.policy import CommandSource, ServicePolicy
-from rollbackd.model.process import Completed
 from rollbackd.notify.sentry import Sentry
 from rollbackd.notify.teller import Teller
 from rollbackd.prometheus.client import PrometheusClient
@@ -95,21 +96,16 @@ async def running(
         metrics = Metrics()
         sentry = await stack.enter_async_context(Sentry.from_settings(settings.sentry))
         store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed))
-        clients = {name: PrometheusClient(each, clock, metrics) for name, each in settings.prometheus.items()}
-        for client in clients.values():
-            stack.push_async_callback(client.close)
+        clients = await stack.enter_async_context(_clients(settings, clock, metrics))
+        spare = await stack.enter_async_context(_clients(settings, clock, metrics))  # for what is never urgent
         schedule = await stack.enter_async_context(Schedule(on_error=_job_failed))
         supervisor = await stack.enter_async_context(Supervisor())
 
         measurer = Measurer(clients)
         commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
         prober = Prober(commands, measurer, clock)
-
-        async def run_source(policy: ServicePolicy, source: CommandSource) -> Completed:
-            return (await commands.ask(policy, source.argv, source.env, timeout=source.timeout)).completed
-
         register = Register(store.releases, clock)
-        sources = Sources(store.releases, run_source)
+        sources = Sources(store.releases, commands.ask_source)
         pinned = Pinned(store)
         bell = Bell()
         reporting = Reporting(
@@ -164,6 +160,19 @@ async def running(
             clock=clock,
         )
 
+        rounds = Rounds(
+            services=settings.services,
+            examiner=Examiner(
+                clients=spare,
+                commands=commands,
+                prober=Prober(commands, Measurer(spare), clock),
+                known=recorded(sources, store.releases),
+                clock=clock,
+            ),
+            store=store,
+            metrics=metrics,
+            clock=clock,
+        )
         routing = Routing(settings.services)
         truncated = TruncatedAlerts(
             services=settings.services, clients=clients, routing=routing, store=store, on_stored=conductor.alerts_stored, clock=clock
@@ -187,6 +196,8 @@ async def running(
                 metrics=metrics,
                 clock=clock,
                 reporting=reporting,
+                readiness=rounds.of,
+                diagnose=Doctor(settings=settings, store=store, rounds=rounds, clients=spare, serving_since=serving_since).diagnose,
                 status=lambda: DaemonStatus(started_at=serving_since, ready=True, why_not="", version=__version__),
                 people=Tokens.of_people(settings),
             )
@@ -205,11 +216,22 @@ async def running(
         supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
         url = await stack.enter_async_context(_listening(application, settings))
         _log.info("listening", url=url, services=len(settings.services), version=__version__)
+        stack.enter_context(rounds.made(schedule))
         systemd.ready()
         yield Daemon(url=url, store=store, conductor=conductor, operator=operator, supervisor=supervisor)
         systemd.stopping()
         _log.info("stopping")
         await roll.stop(grace=settings.shutdown_grace)
+
+
+@asynccontextmanager
+async def _clients(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Mapping[str, PrometheusClient]]:
+    """One for each server, by its name."""
+    async with AsyncExitStack() as stack:
+        clients = {name: PrometheusClient(each, clock, metrics) for name, each in settings.prometheus.items()}
+        for client in clients.values():
+            stack.push_async_callback(client.close)
+        yield clients
 
 
 def run(config_path: Path) -> int:

@@ -12,11 +12,12 @@ from rollbackd.action import placeholders
 from rollbackd.action.environment import Environments
 from rollbackd.action.output import Cleaner
 from rollbackd.action.pipe import OnLine
-from rollbackd.action.process import OnStart, Processes
+from rollbackd.action.process import OnStart, Processes, find_executable
+from rollbackd.errors import MisconfiguredError
 from rollbackd.model.attempt import ProcessIdentity
-from rollbackd.model.policy import ServicePolicy
+from rollbackd.model.policy import CommandSource, ServicePolicy
 from rollbackd.model.process import Completed
-from rollbackd.model.runbook import EnvironmentValue, Run
+from rollbackd.model.runbook import CredentialRef, EnvironmentValue, Run
 
 _KEEP_ANSWER: Final = 1 << 20
 """A question's answer is read whole or not at all; the JSON of a large deployment may be long."""
@@ -95,6 +96,29 @@ class Commands:
         argv = placeholders.fill_argv(argv, values)
         completed = await self._processes.run(argv, env=environment.variables, timeout=timeout, cwd=self._cwd, keep=_KEEP_ANSWER)
         return Ended(completed, Cleaner(environment.secrets))
+
+    async def ask_source(self, policy: ServicePolicy, source: CommandSource) -> Completed:
+        """The command of a release source. Raises as `run`."""
+        return (await self.ask(policy, source.argv, source.env, timeout=source.timeout)).completed
+
+    def find(self, policy: ServicePolicy, command: str, env: Mapping[str, EnvironmentValue]) -> str:
+        """The absolute path of the program that `run` or `ask` would start for this command, with nothing started.
+
+        Raises:
+            MisconfiguredError: it is not there, may not be executed, or asks for a credential that the service does not have.
+        """
+        values = placeholders.values_of(policy)
+        name = placeholders.fill(command, values)
+        for value in env.values():
+            if isinstance(value, CredentialRef) and value.credential not in policy.credentials:
+                raise MisconfiguredError(f"{name} asks for {value.credential}, which is not a credential of {policy.name}: add it there")
+        path = placeholders.fill(self._environments.path(env), values)
+        try:
+            return find_executable(name, path=path, cwd=self._cwd)
+        except (OSError, ValueError) as e:
+            why = (e.strerror if isinstance(e, OSError) else None) or str(e)
+            advice = ": install it, or write its path" if isinstance(e, FileNotFoundError) else ""
+            raise MisconfiguredError(f"{name}: {why}{advice}") from e
 
     async def end_remains(self, identity: ProcessIdentity | None, *, mark: str) -> tuple[int, ...]:
         """What an attempt of an earlier daemon left behind is killed. Raises UncertainError when it cannot be."""

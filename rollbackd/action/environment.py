@@ -41,6 +41,11 @@ class Environments:
         self._base = MappingProxyType({"PATH": _DEFAULT_PATH, **own})
         self._read_secret = read_secret
 
+    def path(self, wanted: Mapping[str, EnvironmentValue]) -> str:
+        """Where a command is looked for, as `of_step` and `of_question` have it. Reads no secret."""
+        own = wanted.get("PATH")
+        return own if isinstance(own, str) else self._base["PATH"]
+
     def of_step(self, policy: ServicePolicy, wanted: Mapping[str, EnvironmentValue], *, mark: str) -> Environment:
         """Only what the step names. Raises MisconfiguredError for a credential that the service does not have."""
         credentials = {name: value.credential for name, value in wanted.items() if not isinstance(value, str)}

@@ -19,6 +19,7 @@ from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, Ro
 from rollbackd.web.shapes import (
     ChangePage,
     ChangeShape,
+    DiagnosisShape,
     IncidentPage,
     IncidentRecord,
     PauseShape,
@@ -84,6 +85,9 @@ class Client:
 
     async def status(self) -> StatusShape:
         return await self._json(StatusShape, "GET", "status")
+
+    async def doctor(self) -> DiagnosisShape:
+        return await self._json(DiagnosisShape, "GET", "doctor")
 
     async def services(self) -> ServicePage:
         return await self._json(ServicePage, "GET", "services")

@@ -1,4 +1,4 @@
-"""`rollbackd check` and `rollbackd config`: offline, they read files and nothing else."""
+"""`rollbackd check` and `rollbackd config`: without a daemon; only `check --live` asks anything but files."""
 
 import sys
 from pathlib import Path
@@ -12,32 +12,44 @@ from rollbackd.cli.options import config_option, json_option
 from rollbackd.cli.output import emit_json
 from rollbackd.cli.plain import plain
 from rollbackd.errors import NotFoundError
-from rollbackd.settings.load import load
+from rollbackd.model.readiness import Readiness
+from rollbackd.settings.load import Loaded, load
 from rollbackd.settings.problems import InvalidConfigError, Level, Problem
 from rollbackd.settings.schema import json_schema
 from rollbackd.settings.suggest import unknown
 from rollbackd.telemetry.redaction import one_line
+from rollbackd.web.readiness import in_full
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--live", is_flag=True, help="Also ask the servers, and look for the commands, the credentials and a target.")
 @json_option
-def check(file: Path, *, as_json: bool) -> int:
-    """Check a config: every error at once as file:line:col: message, then the warnings."""
+def check(file: Path, *, live: bool, as_json: bool) -> int:
+    """Check a config: every error at once as file:line:col: message, then the warnings.
+
+    With --live also whether each service is ready for a rollback, as this user on this machine: its Prometheus answers, every query
+    gives one fresh series, programs and credentials are there, and what its release source lists has a target. 'rollbackd doctor' asks
+    the same of the daemon that runs. Exit code 2 also when a service is not ready.
+    """
     problems: tuple[Problem, ...]
+    services: tuple[Readiness, ...] = ()
     try:
-        problems = load(file).problems
-        fine = True
+        loaded = load(file)
     except InvalidConfigError as error:
-        problems = error.problems
-        fine = False
+        problems, fine = error.problems, False
+    else:
+        services, found = _look(loaded) if live else ((), ())
+        problems = (*loaded.problems, *found)
+        fine = all(problem.level is Level.WARNING for problem in problems)
     if as_json:
-        emit_json({"fine": fine, "problems": [plain(problem) for problem in problems]})
+        ready = {"services": [in_full(one) for one in services]} if live else {}
+        emit_json({"fine": fine, "problems": [plain(problem) for problem in problems], **ready})
     else:
         for problem in sorted(problems, key=lambda one: (one.level is Level.WARNING, one)):
             click.echo(one_line(_sentence(problem)))
         if fine:
-            click.echo(one_line(f"{file} can be used"), err=True)
+            click.echo(one_line(f"{file} can be used{', and every service is ready' if live else ''}"), err=True)
     return Exit.FINE if fine else Exit.USAGE
 
 
@@ -70,6 +82,13 @@ def show(service: str | None, config_path: Path, *, effective: bool, as_json: bo
     else:
         YAML().dump({"services": shown}, sys.stdout)
     return Exit.FINE
+
+
+def _look(loaded: Loaded) -> tuple[tuple[Readiness, ...], tuple[Problem, ...]]:
+    from rollbackd.cli import live  # noqa: PLC0415 - half a daemon, which most checks do without
+
+    found = live.look(loaded)
+    return found.services, found.problems
 
 
 def _sentence(problem: Problem) -> str:

@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "change": ("change:change", "Record and list changes: what else than a release was altered."),
     "backtest": ("backtest:backtest", "What would have been decided about past alerts."),
     "db": ("db:db", "The store: migrate, back up, check."),
+    "doctor": ("doctor:doctor", "Would a rollback work now? Every service with every check."),
     "demo": ("demo:demo", "A real service is really deployed, breaks, and is really rolled back."),
     "version": ("version:version", "The version of rollbackd."),
 })  # fmt: skip

@@ -12,8 +12,9 @@ from rollbackd.cli.output import STYLES, emit_json, emit_rows, emit_text, on_ter
 from rollbackd.cli.tree import render
 from rollbackd.clock import SystemClock
 from rollbackd.model.incident import Outcome, Phase
+from rollbackd.model.readiness import ReadinessVerdict
 from rollbackd.telemetry.redaction import one_line
-from rollbackd.web.shapes import CheckShape, IncidentPage, IncidentRecord, RouteShape, ServicePage, StatusShape
+from rollbackd.web.shapes import CheckShape, IncidentPage, IncidentRecord, ReadinessSummary, RouteShape, ServicePage, StatusShape
 
 FACTS: Final = (
     "id",
@@ -56,6 +57,9 @@ def status(url: str, *, as_json: bool) -> int:
     click.echo(one_line(f"rollbackd {daemon['version']} is {ready}, since {daemon['started_at']}"))
     for pause in daemon["pauses"]:
         click.echo(one_line(f"paused: {pause['scope']} until {pause['until'] or 'it is resumed'}: {pause['why']}"))
+    for one in services["items"]:
+        if warning := _not_ready(one["readiness"]):
+            click.echo(one_line(warning))
     emit_rows(
         ("service", "mode", "live", "runbook", "incident"),
         (
@@ -201,6 +205,16 @@ def test_route(labels: tuple[str, ...], url: str, *, as_json: bool) -> int:
     else:
         emit_rows(("service", "trigger", "why"), [(route["service"], route["trigger"], route["why"])], empty="")
     return Exit.FINE if route["service"] is not None else Exit.REFUSED
+
+
+def _not_ready(found: ReadinessSummary) -> str:
+    """Why a rollback would not work, and what to do; empty when it would."""
+    if not found["problems"]:
+        return ""
+    first, *more = found["problems"]
+    also = f" (and {len(more)} more: 'rollbackd doctor')" if more else ""
+    verdict = "not ready" if found["verdict"] == ReadinessVerdict.NOT_READY else "not known to be ready"
+    return f"{verdict}: {found['service']}: {first}{also}"
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -17,12 +17,15 @@ from rollbackd.telemetry.redaction import one_line, strip_controls
 GOOD, BAD, WARN, BUSY, QUIET = "green", "red", "yellow", "blue", "dim"
 
 STYLES = {
-    **dict.fromkeys(("recovered", "stood_down", "passed", "succeeded", "met", "healthy", "live"), GOOD),
-    **dict.fromkeys(("failed", "worse", "no_effect", "unverified", "missed", "breached", "timed_out", "uncertain", "bad"), BAD),
+    **dict.fromkeys(("recovered", "stood_down", "passed", "succeeded", "met", "healthy", "live", "ready"), GOOD),
+    **dict.fromkeys(
+        ("failed", "worse", "no_effect", "unverified", "missed", "breached", "timed_out", "uncertain", "bad", "not_ready"), BAD
+    ),
     **dict.fromkeys(
         ("escalated", "proposed", "expired", "improved", "aborted", "unknown", "interrupted", "suspect", "paused", "escalate"), WARN
     ),
     **dict.fromkeys(("deciding", "rolling_back", "watching", "started", "intended", "rolling", "roll_back"), BUSY),
+    "not_applicable": QUIET,
 }
 """The colour of a code; what is not here has none. A word always stands beside the colour."""
 

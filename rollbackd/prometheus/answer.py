@@ -1,6 +1,6 @@
 """An answer of Prometheus' query API. What does not have exactly the documented form is refused, never guessed at (I3)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,6 +10,7 @@ import orjson
 _DATE_RESOLUTION: Final = timedelta(seconds=1)
 _LATEST: Final = 1e11  # seconds since 1970: the year 5138
 _FORM: Final = "is not in the form of Prometheus' query API"
+_RULES_FORM: Final = "is not in the form of Prometheus' rules API"
 
 Sample = tuple[float, str]
 """When, in seconds since 1970, and the number as text: whether the text is a number at all is for `point` to say."""
@@ -43,6 +44,14 @@ class Document:
     infos: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AlertRule:
+    """An alert rule that Prometheus evaluates."""
+
+    name: str
+    hold_for: timedelta
+
+
 def read_document(body: bytes) -> Document:
     """Raises ValueError for anything that is not a successful response."""
     try:
@@ -55,6 +64,19 @@ def read_document(body: bytes) -> Document:
             return Document(result_type=result_type, result=result, warnings=warnings, infos=infos)
         case _:
             raise ValueError(f"the response {_FORM}")
+
+
+def read_rules(body: bytes) -> tuple[AlertRule, ...]:
+    """The alert rules in a response of `/api/v1/rules`. Raises ValueError for anything else."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise ValueError("the response is not JSON") from None
+    match document:
+        case {"status": "success", "data": {"groups": list(groups)}}:
+            return tuple(rule for group in groups for rule in _rules(group))
+        case _:
+            raise ValueError(f"the response {_RULES_FORM}")
 
 
 def read_series(result_type: str, result: list[Any]) -> tuple[Series, ...]:
@@ -76,6 +98,22 @@ def clock_offset(server_time: datetime, *, sent_at: datetime, received_at: datet
     ahead = server_time - received_at
     behind = server_time + _DATE_RESOLUTION - sent_at
     return max(ahead, timedelta()) + min(behind, timedelta())
+
+
+def _rules(group: Any) -> Iterator[AlertRule]:
+    match group:
+        case {"rules": list(rules)}:
+            pass
+        case _:
+            raise ValueError(f"a group of rules {_RULES_FORM}")
+    for rule in rules:
+        match rule:
+            case {"type": "alerting", "name": str(name), "duration": int() | float() as seconds} if 0 <= seconds < _LATEST:
+                yield AlertRule(name, timedelta(seconds=seconds))
+            case {"type": "recording"}:
+                pass
+            case _:
+                raise ValueError(f"a rule {_RULES_FORM}")
 
 
 def _series(item: Any) -> Series:

@@ -5,16 +5,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rollbackd.clock import Clock
 from rollbackd.errors import PermanentError, TemporaryError
-from rollbackd.prometheus.answer import Answer
+from rollbackd.prometheus.answer import AlertRule, Answer
 from rollbackd.settings.effective import PrometheusServer
 from rollbackd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from rollbackd.prometheus.transport import Transport
+
+Answered = TypeVar("Answered")
 
 MAX_POINTS: Final = 11_000
 """Prometheus refuses a range with more steps."""
@@ -50,6 +52,10 @@ class PrometheusClient:
             lambda transport, deadline: transport.query_range(expr, start=start, end=end, step=step, deadline=deadline)
         )
 
+    async def alert_rules(self) -> tuple[AlertRule, ...]:
+        """All that the server evaluates."""
+        return await self._in_thread(lambda transport, deadline: transport.alert_rules(deadline=deadline))
+
     async def warm_up(self) -> None:
         """Load what the first query needs, so that the first alert does not wait for it."""
         if self._transport is None:
@@ -61,7 +67,7 @@ class PrometheusClient:
         if self._transport is not None:
             self._transport.close()
 
-    async def _in_thread(self, ask: Callable[["Transport", float], Answer]) -> Answer:
+    async def _in_thread(self, ask: Callable[["Transport", float], Answered]) -> Answered:
         loop = asyncio.get_running_loop()
         transport = self._transport
         if transport is None:

@@ -29,13 +29,14 @@ from urllib3.util import Timeout
 
 from rollbackd.clock import Clock, rfc3339
 from rollbackd.errors import MisconfiguredError, PermanentError, TemporaryError
-from rollbackd.prometheus.answer import Answer, clock_offset, read_document, read_series
+from rollbackd.prometheus.answer import AlertRule, Answer, Document, clock_offset, read_document, read_rules, read_series
 from rollbackd.settings.effective import PrometheusServer
 from rollbackd.settings.secrets import read_tokens
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_TEXT_LENGTH: Final = 200
+Read = Callable[[bytes], Document | tuple[AlertRule, ...]]
 _ADVICE: Final = {
     401: "check its token_file",
     403: "check its token_file",
@@ -58,7 +59,8 @@ class Transport:
         session.verify = str(server.ca_file) if server.ca_file else True
         session.headers["Accept-Encoding"] = "identity"  # answers are short, and a compressed one may unpack to any size
         session.hooks["response"] = [self._on_response]
-        url = server.url.rstrip("/")
+        self._session = session
+        url = self._url = server.url.rstrip("/")
         auth = _BearerFile(server.token_file) if server.token_file else None
         self._library = PrometheusConnect(url, headers=dict(server.headers), auth=auth, session=session)
         session.mount(url, _Adapter(pool_maxsize=connections))  # in place of the library's own, which retries for ten seconds
@@ -73,20 +75,24 @@ class Transport:
         arguments = (expr, start, end, f"{step.total_seconds():.3f}")
         return self._ask(self._library.custom_query_range, *arguments, params=params, expected={"matrix"}, deadline=deadline)
 
+    def alert_rules(self, *, deadline: float) -> tuple[AlertRule, ...]:
+        """The library has no question for this, so that its session is asked."""
+        library, params = self._library, {"type": "alert", "exclude_alerts": "true"}
+        url = f"{self._url}/api/v1/rules"
+
+        def rules(*, params: dict[str, str], timeout: Any) -> None:
+            self._session.get(url, params=params, headers=library.headers, auth=library.auth, timeout=timeout)
+
+        self._send(rules, params=params, read=read_rules, deadline=deadline)
+        found: tuple[AlertRule, ...] = self._seen.document
+        return found
+
     def close(self) -> None:
         self._library.close()
 
     def _ask(self, call: Callable[..., Any], *arguments: object, params: dict[str, str], expected: set[str], deadline: float) -> Answer:
-        seconds = deadline - time.monotonic()
-        if seconds <= 0:
-            raise TemporaryError(f"{self._server} was not asked in time: too many queries are waiting")
         sent_at = self._clock.now()
-        try:
-            result = call(*arguments, params={**params, "timeout": f"{seconds:.3f}"}, timeout=Timeout(total=seconds))
-        except (requests.exceptions.InvalidHeader, UnicodeError):  # they quote what may be a secret
-            raise MisconfiguredError(f"{self._server}: one of its headers has a character that no header may have") from None
-        except OSError as error:  # the root of all that requests raises, and of a ca_file that is not there
-            raise self._translated(error) from error
+        result = self._send(call, *arguments, params=params, read=read_document, deadline=deadline)
         document, received_at, server_time = self._seen.document, self._seen.received_at, self._seen.server_time
         if document.result_type not in expected:
             raise PermanentError(f"{self._server} answered with a {document.result_type}: write a query that yields one number per series")
@@ -103,6 +109,19 @@ class Transport:
             clock_offset=clock_offset(server_time, sent_at=sent_at, received_at=received_at) if server_time else None,
         )
 
+    def _send(self, call: Callable[..., Any], *arguments: object, params: dict[str, str], read: Read, deadline: float) -> Any:
+        """What `call` returns; what `read` made of the response is then in `_seen.document`."""
+        seconds = deadline - time.monotonic()
+        if seconds <= 0:
+            raise TemporaryError(f"{self._server} was not asked in time: too many queries are waiting")
+        self._seen.read = read
+        try:
+            return call(*arguments, params={**params, "timeout": f"{seconds:.3f}"}, timeout=Timeout(total=seconds))
+        except (requests.exceptions.InvalidHeader, UnicodeError):  # they quote what may be a secret
+            raise MisconfiguredError(f"{self._server}: one of its headers has a character that no header may have") from None
+        except OSError as error:  # the root of all that requests raises, and of a ca_file that is not there
+            raise self._translated(error) from error
+
     def _on_response(self, response: requests.Response, **_: object) -> requests.Response:
         self._seen.received_at = self._clock.now()
         self._seen.server_time = _date(response)
@@ -110,10 +129,10 @@ class Transport:
         if response.status_code != http.HTTPStatus.OK:
             raise self._refusal(response, body)
         try:
-            self._seen.document = read_document(body)
+            document = self._seen.document = self._seen.read(body)
         except ValueError as error:
             raise PermanentError(f"{self._server}: {error}; check its url") from error
-        return _Decoded(self._seen.document.result)
+        return _Decoded(document.result if isinstance(document, Document) else [])
 
     def _body(self, response: requests.Response) -> bytes:
         body = bytearray()

@@ -1,6 +1,6 @@
 """Reads a config: one file, those that it includes and the runbooks beside it become `Settings`, or every error at once (I12)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,6 +8,7 @@ from typing import Final
 from rollbackd.settings import ignored, lints, runbooks, schema, yaml_file
 from rollbackd.settings.document import Place
 from rollbackd.settings.effective import Settings
+from rollbackd.settings.layers import Layered
 from rollbackd.settings.problems import InvalidConfigError, Problem, Problems
 from rollbackd.settings.resolve import Resolver, Written
 from rollbackd.settings.shape import shape
@@ -17,10 +18,30 @@ RUNBOOKS: Final = "runbooks"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`problems` are the warnings: with an error there are no settings."""
+    """`problems` are the warnings: with an error there are no settings. `places` say where each service has its settings from."""
 
     settings: Settings
     problems: tuple[Problem, ...]
+    places: Mapping[str, "ServicePlaces"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlaces:
+    """Where the settings of one service are written, down into its runbooks."""
+
+    written: Layered
+    runbook: Place | None = None
+    emergency: Place | None = None
+
+    def at(self, *path: str | int) -> Place:
+        """Where the setting at `path` comes from; where it is not written, the nearest thing around it that is."""
+        match path:
+            case ("runbook", first, *rest) if self.runbook is not None:
+                return _below(self.runbook, first, *rest)
+            case ("on_failure", "runbook", first, *rest) if self.emergency is not None:
+                return _below(self.emergency, first, *rest)
+            case _:
+                return self.written.at(*path)
 
 
 def load(path: Path) -> Loaded:
@@ -39,7 +60,24 @@ def load(path: Path) -> Loaded:
     ignored.warn(config, root, written.services.values(), problems)
     for place, message in lints.lint(resolved.settings, resolved.services):
         problems.warn(place, message)
-    return Loaded(resolved.settings, problems.warnings)
+    places = {name: _places(layered, library) for name, layered in resolved.services.items()}
+    return Loaded(resolved.settings, problems.warnings, places)
+
+
+def _places(layered: Layered, library: runbooks.Library) -> ServicePlaces:
+    emergency = layered.settings.on_failure
+
+    def of(name: str | None) -> Place | None:
+        read = library.runbooks.get(name) if name is not None else None
+        return read.place if read is not None else None
+
+    return ServicePlaces(layered, of(layered.settings.runbook), of(emergency.runbook if emergency else None))
+
+
+def _below(place: Place, *path: str | int) -> Place:
+    for key in path:
+        place /= key
+    return place
 
 
 def _gather(path: Path, config: schema.ConfigFile, root: Place, library: runbooks.Library, problems: Problems) -> Written:

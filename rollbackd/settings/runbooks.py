@@ -22,6 +22,7 @@ class ReadRunbook:
     """A runbook with what it asks of the service that uses it, each where it is asked first."""
 
     runbook: Runbook
+    place: Place
     variables: Mapping[str, Place]
     credentials: Mapping[str, Place]
 
@@ -61,7 +62,7 @@ class _Reader:
     def runbook(self, section: RunbookFile, place: Place) -> ReadRunbook:
         steps = [self._step(step, place / "steps" / position) for position, step in enumerate(section.steps)]
         runbook = Runbook(name=section.name, kind=section.kind, budget=section.budget, steps=tuple(step for step in steps if step))
-        return ReadRunbook(runbook, self._variables, self._credentials)
+        return ReadRunbook(runbook, place, self._variables, self._credentials)
 
     def _step(self, step: StepSection, place: Place) -> Step | None:
         actions = [action for action in (*_ACTIONS, *_LATER) if (place / action).written]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,13 @@ def read_secret(path: Path) -> str:
     if not text or len(raw) > SIZE_LIMIT or "\0" in text:
         raise MisconfiguredError("put one secret in it as text, and nothing else", path=str(path))
     return text
+
+
+def check_private(path: Path) -> None:
+    """Raises MisconfiguredError as `read_secret`, and when everybody on the machine may read or change what is in it."""
+    read_secret(path)
+    if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise MisconfiguredError("everybody on this machine may read or change it: chmod o-rwx it", path=str(path))
 
 
 def read_tokens(path: Path) -> tuple[str, ...]:

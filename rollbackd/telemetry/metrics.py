@@ -5,7 +5,7 @@ not there; no metric starts with a made-up value.
 """
 
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final, Literal
 
@@ -16,6 +16,8 @@ from rollbackd import __version__
 from rollbackd.clock import Clock
 from rollbackd.model.decision import Action
 from rollbackd.model.incident import Outcome
+from rollbackd.model.policy import Mode
+from rollbackd.model.readiness import ReadinessVerdict
 from rollbackd.model.reason import Reason
 
 Received = Literal["stored", "duplicate", "ignored", "unusable"]
@@ -58,6 +60,13 @@ class Metrics:
         self._paused = Gauge("rollbackd_paused", "1 while rollbackd is paused; service=global for all.", ["service"], registry=registry)
         self._commits = Histogram("rollbackd_store_commit_seconds", "How long a commit took.", buckets=_FAST, registry=registry)
         self._lag = Histogram("rollbackd_event_loop_lag_seconds", "How late the event loop woke.", buckets=_FAST, registry=registry)
+        self._ready = Gauge(
+            "rollbackd_rollback_ready",
+            "1 when a rollback of the service would work; 0 also when it is not known.",
+            ["service"],
+            registry=registry,
+        )
+        self._modes = Gauge("rollbackd_service_mode", "1 for the mode that a service is in.", ["service", "mode"], registry=registry)
         Gauge("rollbackd_config_last_reload_successful", "1 when the config in use is the one last read.", registry=registry).set(
             1
         )  # a daemon does not start on a bad config
@@ -102,6 +111,19 @@ class Metrics:
         self._paused.clear()
         for scope in scopes:
             self._paused.labels(scope).set(1)
+
+    def readiness(self, service: str, verdict: ReadinessVerdict) -> None:
+        """Where there is no rollback to be ready for, there is no number."""
+        if verdict is not ReadinessVerdict.NOT_APPLICABLE:
+            self._ready.labels(service).set(verdict is ReadinessVerdict.READY)
+        else:
+            self._ready.remove(service)
+
+    def serving(self, modes: Mapping[str, Mode]) -> None:
+        """Every service of the config with its mode: an alert on one that may act by itself is another than on one that only looks."""
+        self._modes.clear()
+        for service, mode in modes.items():
+            self._modes.labels(service, mode.value).set(1)
 
     def committed(self, seconds: float) -> None:
         self._commits.observe(seconds)

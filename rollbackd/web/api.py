@@ -11,7 +11,7 @@ from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.report import render
 from rollbackd.settings.suggest import unknown
-from rollbackd.web import views
+from rollbackd.web import readiness, views
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.shapes import IncidentRecord, RouteShape, ServiceShape, StatusShape
 
@@ -33,6 +33,13 @@ async def status(request: web.Request) -> web.Response:
 async def services(request: web.Request) -> web.Response:
     parameters(request, ())
     return reply({"items": await services_of(request.app[DEPS]), "next": None})
+
+
+async def doctor(request: web.Request) -> web.Response:
+    """The daemon and every service, looked over now as far as that was not done a moment ago."""
+    parameters(request, ())
+    deps = request.app[DEPS]
+    return reply(readiness.diagnosis(deps.status(), await deps.diagnose()))
 
 
 async def plan(request: web.Request) -> web.Response:
@@ -115,6 +122,7 @@ async def status_of(deps: Deps) -> StatusShape:
         deps.settings.services,
         await deps.store.incidents.open_ones(),
         await deps.store.pauses.all(deps.clock.now()),
+        [deps.readiness(name) for name in deps.settings.services],
     )
 
 
@@ -127,6 +135,7 @@ async def services_of(deps: Deps) -> list[ServiceShape]:
             pause_facts=await deps.store.pauses.facts(name, now),
             open_incident=opened.get(name),
             releases=await deps.store.releases.of_service(name),
+            ready=deps.readiness(name),
         )
         for name, policy in deps.settings.services.items()
     ]

@@ -1,6 +1,6 @@
 """What the web room is handed by `app`: one frozen record, so that a test builds the same server around its own objects."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -8,6 +8,7 @@ from typing import Protocol
 from aiohttp import web
 
 from rollbackd.clock import Clock
+from rollbackd.flow.doctor import Diagnosis
 from rollbackd.flow.reporting import Reporting
 from rollbackd.intake.auth import Tokens
 from rollbackd.intake.routing import Routing
@@ -16,6 +17,7 @@ from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Incident
 from rollbackd.model.plan import Plan
+from rollbackd.model.readiness import Readiness
 from rollbackd.model.release import Mark, Release
 from rollbackd.releases.register import ReleaseReport
 from rollbackd.settings.effective import Settings
@@ -65,6 +67,8 @@ class Deps:
     metrics: Metrics
     clock: Clock
     status: Callable[[], DaemonStatus]
+    readiness: Callable[[str], Readiness]  # what was found last of a service
+    diagnose: Callable[[], Awaitable[Diagnosis]]
     people: Tokens
 
 

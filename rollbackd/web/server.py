@@ -27,6 +27,7 @@ class Route:
 
 ROUTES: Final = (
     Route("GET", "/api/v1/status", Access.READ, api.status),
+    Route("GET", "/api/v1/doctor", Access.READ, api.doctor),
     Route("GET", "/api/v1/services", Access.READ, api.services),
     Route("GET", "/api/v1/services/{name}/plan", Access.READ, api.plan),
     Route("GET", "/api/v1/incidents", Access.READ, api.incidents),

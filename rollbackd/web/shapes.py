@@ -172,6 +172,46 @@ class PauseShape(TypedDict):
     why: str
 
 
+class ReadinessSummary(TypedDict):
+    """Whether a rollback of the service would work; `problems` are the first lines of what stands in its way."""
+
+    service: str
+    verdict: str
+    at: str
+    problems: list[str]
+
+
+class ReadinessCheckShape(TypedDict):
+    name: str
+    verdict: str
+    detail: str
+
+
+class ReadinessShape(ReadinessSummary):
+    checks: list[ReadinessCheckShape]
+
+
+class ServerShape(TypedDict):
+    """A Prometheus server; `clock_offset` are the seconds that its clock is ahead, null when it did not say."""
+
+    name: str
+    problem: str
+    clock_offset: float | None
+
+
+class DiagnosisShape(TypedDict):
+    """`problem` of the store is empty when it has just written something; `changed` are the files that the daemon has not read yet."""
+
+    version: str
+    started_at: str
+    ready: bool
+    why_not: str
+    store: dict[str, str]
+    config: dict[str, str | list[str]]
+    prometheus: list[ServerShape]
+    services: list[ReadinessShape]
+
+
 class ServiceShape(TypedDict):
     name: str
     mode: str
@@ -181,6 +221,7 @@ class ServiceShape(TypedDict):
     pause: PauseShape
     incident: str | None
     live: str | None
+    readiness: ReadinessSummary
 
 
 class StatusShape(TypedDict):
@@ -191,6 +232,7 @@ class StatusShape(TypedDict):
     services: int
     incidents_open: list[IncidentShape]
     pauses: list[PauseShape]
+    readiness: list[ReadinessSummary]
 
 
 class RouteShape(TypedDict):

@@ -13,9 +13,10 @@ from rollbackd.model.incident import Incident, TimelineEntry
 from rollbackd.model.look import Look, ObjectiveLook, TriggerLook
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
+from rollbackd.model.readiness import Readiness
 from rollbackd.model.release import Release, ReleaseStatus
 from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
-from rollbackd.web import why
+from rollbackd.web import readiness, why
 from rollbackd.web.shapes import (
     AttemptOutput,
     AttemptShape,
@@ -222,7 +223,9 @@ def pause(facts: PauseFacts) -> PauseShape:
     return {"scope": facts.scope, "paused": facts.paused, "until": _time(facts.until), "why": facts.why}
 
 
-def service(policy: ServicePolicy, *, pause_facts: PauseFacts, open_incident: Incident | None, releases: Iterable[Release]) -> ServiceShape:
+def service(
+    policy: ServicePolicy, *, pause_facts: PauseFacts, open_incident: Incident | None, releases: Iterable[Release], ready: Readiness
+) -> ServiceShape:
     live = next((one.version for one in releases if one.status is ReleaseStatus.LIVE), None)
     return {
         "name": policy.name,
@@ -233,11 +236,16 @@ def service(policy: ServicePolicy, *, pause_facts: PauseFacts, open_incident: In
         "pause": pause(pause_facts),
         "incident": open_incident.id if open_incident is not None else None,
         "live": live,
+        "readiness": readiness.summary(ready),
     }
 
 
 def status(
-    daemon: "DaemonStatus", services: Mapping[str, ServicePolicy], opened: Iterable[Incident], pauses: Iterable[PauseFacts]
+    daemon: "DaemonStatus",
+    services: Mapping[str, ServicePolicy],
+    opened: Iterable[Incident],
+    pauses: Iterable[PauseFacts],
+    ready: Iterable[Readiness],
 ) -> StatusShape:
     return {
         "version": daemon.version,
@@ -247,6 +255,7 @@ def status(
         "services": len(services),
         "incidents_open": [incident(one, None) for one in opened],
         "pauses": [pause(one) for one in pauses],
+        "readiness": [readiness.summary(one) for one in ready],
     }
 
 

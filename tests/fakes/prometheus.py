@@ -57,13 +57,17 @@ class Asked:
 
 
 class FakePrometheus:
-    """`clock_offset` is how far the Date of its responses is ahead of `clock`; None: it sends none."""
+    """`clock_offset` is how far the Date of its responses is ahead of `clock`; None: it sends none.
+
+    `alert_rules` are those that it evaluates, each with the seconds of its `for`; None: it knows nothing of rules.
+    """
 
     def __init__(self, clock: Clock | None = None, *, tls: ssl.SSLContext | None = None) -> None:
         self.url = ""
         self._tls = tls
         self.asked: list[Asked] = []
         self.clock_offset: timedelta | None = timedelta()
+        self.alert_rules: list[tuple[str, float]] | None = []
         self._clock = clock or SystemClock()
         self._rules: list[tuple[re.Pattern[str], Handler]] = []
         self.answer("")
@@ -100,6 +104,7 @@ class FakePrometheus:
         app[_CLOSING] = asyncio.Event()
         app.router.add_get("/api/v1/query", self._serve)
         app.router.add_get("/api/v1/query_range", self._serve)
+        app.router.add_get("/api/v1/rules", self._serve_rules)
         app.on_response_prepare.append(self._set_date)
         self._closing = app[_CLOSING]
         self._runner = web.AppRunner(app, access_log=None)
@@ -117,6 +122,14 @@ class FakePrometheus:
         self.asked.append(asked)
         handler = next(handler for pattern, handler in reversed(self._rules) if pattern.search(asked.query))
         return await handler(request)
+
+    async def _serve_rules(self, _request: web.Request) -> web.StreamResponse:
+        if self.alert_rules is None:
+            raise web.HTTPNotFound
+        rules = [
+            {"type": "alerting", "name": name, "duration": seconds, "query": "x > 1", "alerts": []} for name, seconds in self.alert_rules
+        ]
+        return web.json_response({"status": "success", "data": {"groups": [{"name": "g", "file": "f", "rules": rules}]}})
 
     async def _set_date(self, request: web.Request, response: web.StreamResponse) -> None:
         if self.clock_offset is None:

@@ -4,7 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
-from rollbackd.prometheus.answer import Series, clock_offset, read_document, read_series
+from rollbackd.prometheus.answer import AlertRule, Series, clock_offset, read_document, read_rules, read_series
 
 AT = datetime(2026, 1, 31, 12, 0, 0, 250_000, UTC)
 SECONDS = AT.timestamp()
@@ -100,3 +100,32 @@ def test_an_offset_counts_only_as_far_as_it_is_certain(server: float, sent: floa
     at = datetime(2026, 1, 31, tzinfo=UTC)
     found = clock_offset(at + timedelta(seconds=server), sent_at=at + timedelta(seconds=sent), received_at=at + timedelta(seconds=received))
     assert found == timedelta(seconds=offset)
+
+
+ALERTING = {"type": "alerting", "name": "Slow", "duration": 300, "query": "x > 1", "alerts": [], "health": "ok"}
+
+
+def rules(*groups: Any) -> bytes:
+    return orjson.dumps({"status": "success", "data": {"groups": groups}})
+
+
+def test_alert_rules_are_told_from_recording_rules() -> None:
+    found = read_rules(rules({"name": "a", "rules": [ALERTING, {"type": "recording", "name": "r"}]}, {"name": "b", "rules": []}))
+    assert found == (AlertRule("Slow", timedelta(minutes=5)),)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>",
+        b'{"status":"error","error":"no"}',
+        rules(7),
+        rules({"name": "a"}),
+        rules({"rules": [{**ALERTING, "duration": "5m"}]}),
+        rules({"rules": [{**ALERTING, "duration": -1}]}),
+        rules({"rules": [{**ALERTING, "type": "other"}]}),
+    ],
+)
+def test_any_other_answer_about_rules_is_refused(answer: bytes) -> None:
+    with pytest.raises(ValueError, match=r"rules API|not JSON"):
+        read_rules(answer)

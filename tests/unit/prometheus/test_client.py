@@ -14,7 +14,7 @@ import pytest
 
 from rollbackd.clock import SystemClock
 from rollbackd.errors import MisconfiguredError, PermanentError, TemporaryError
-from rollbackd.prometheus.answer import Series
+from rollbackd.prometheus.answer import AlertRule, Series
 from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.settings.effective import PrometheusServer
 from tests.fakes.prometheus import FakePrometheus, hang, raw_server
@@ -304,3 +304,18 @@ async def test_a_server_that_takes_the_connection_and_says_nothing_to_tls() -> N
             await client.query("x", at=AT)
         await client.close()
     assert threads() == []
+
+
+async def test_the_alert_rules_with_their_for(fake: FakePrometheus, client: PrometheusClient) -> None:
+    fake.alert_rules = [("HighErrorRate", 120), ("SlowResponse", 0.5)]
+    assert await client.alert_rules() == (
+        AlertRule("HighErrorRate", timedelta(minutes=2)),
+        AlertRule("SlowResponse", timedelta(milliseconds=500)),
+    )
+    assert (await client.query("x", at=AT)).series == ()  # the same threads ask both
+
+
+async def test_a_server_without_rules_is_an_error_and_not_none(fake: FakePrometheus, client: PrometheusClient) -> None:
+    fake.alert_rules = None
+    with pytest.raises(PermanentError, match="answered 404"):
+        await client.alert_rules()

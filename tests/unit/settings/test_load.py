@@ -179,3 +179,32 @@ def test_a_credential_of_a_service_that_only_observes_is_a_warning(tmp_path: Pat
     asks = QUICK.replace("timeout: 5m", "timeout: 5m, env: {T: {credential: TOKEN}}")
     (warning,) = warnings_of(tmp_path, BASE + "services: {a: {runbook: quick}}", runbooks={"quick": asks})
     assert warning.startswith("10:25: a has no credential TOKEN, which runbook 'quick' asks for")
+
+
+def test_every_setting_of_a_service_has_a_place_down_into_its_runbooks(tmp_path: Path) -> None:
+    stop = QUICK.replace("quick", "stop", 1).replace("kind: quick", "kind: emergency")
+    text = BASE + "defaults: {runbook: quick}\nservices:\n  a:\n    on_failure: {runbook: stop}\n"
+    at = load(write(tmp_path, text, runbooks={"quick": QUICK, "stop": stop})).places["a"].at
+    found = {
+        str(at(*path)).removeprefix(f"{tmp_path}/")
+        for path in (
+            ("runbook",),
+            ("runbook", "steps", 0, "run"),
+            ("runbook", "steps", 9, "run"),  # not written: the nearest around it
+            ("on_failure", "runbook"),
+            ("on_failure", "runbook", "steps", 0, "run"),
+            ("indicators", "latency", "query"),
+            ("triggers", "SlowResponse", "for"),
+            ("releases",),
+        )
+    }
+    assert found == {
+        "rollbackd.yaml:10:21",
+        "runbooks/quick.yaml:5:20",
+        "runbooks/quick.yaml:4:1",
+        "rollbackd.yaml:13:27",
+        "runbooks/stop.yaml:5:20",
+        "rollbackd.yaml:4:20",
+        "rollbackd.yaml:7:77",
+        "rollbackd.yaml:12:3",
+    }

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from rollbackd.errors import MisconfiguredError
-from rollbackd.settings.secrets import locate, read_secret, read_tokens
+from rollbackd.settings.secrets import check_private, locate, read_secret, read_tokens
 
 
 def file(directory: Path, content: str | bytes) -> Path:
@@ -59,3 +59,24 @@ def test_a_relative_name_is_a_credential_first_then_beside_the_config(tmp_path: 
 def test_a_location_is_absolute_whatever_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert locate("token", Path()) == tmp_path / "token"
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602])
+def test_a_secret_that_everybody_may_read_or_change_is_not_private(tmp_path: Path, mode: int) -> None:
+    path = file(tmp_path, "hunter2")
+    path.chmod(mode)
+    with pytest.raises(MisconfiguredError, match=f"{path}: everybody .* chmod o-rwx it") as caught:
+        check_private(path)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_secret_of_its_owner_and_group_is_private(tmp_path: Path, mode: int) -> None:
+    path = file(tmp_path, "hunter2")
+    path.chmod(mode)
+    check_private(path)
+
+
+def test_a_secret_that_is_not_there_is_not_private(tmp_path: Path) -> None:
+    with pytest.raises(MisconfiguredError, match="cannot be read"):
+        check_private(tmp_path / "missing")

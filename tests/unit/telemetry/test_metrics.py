@@ -5,6 +5,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from rollbackd.model.decision import Action
 from rollbackd.model.incident import Outcome
+from rollbackd.model.policy import Mode
+from rollbackd.model.readiness import ReadinessVerdict
 from rollbackd.model.reason import Reason
 from rollbackd.telemetry.metrics import Metrics, measure_lag
 
@@ -22,6 +24,8 @@ def test_the_names_are_those_of_the_public_interface() -> None:
     metrics.rollback_ended("api", Outcome.RECOVERED)
     metrics.query_failed("timeout")
     metrics.paused(["global"])
+    metrics.readiness("api", ReadinessVerdict.READY)
+    metrics.serving({"api": Mode.AUTO})
 
     names = {name for name, _ in samples(metrics) if name.startswith("rollbackd_")}
 
@@ -41,6 +45,8 @@ def test_the_names_are_those_of_the_public_interface() -> None:
         "rollbackd_rollbacks_total",
         "rollbackd_prometheus_errors_total",
         "rollbackd_paused",
+        "rollbackd_rollback_ready",
+        "rollbackd_service_mode",
         "rollbackd_config_last_reload_successful",
     } | {f"{name}_{suffix}" for name in histograms for suffix in ("bucket", "count", "sum")}
 
@@ -83,6 +89,19 @@ def test_a_pause_that_is_over_is_gone() -> None:
     metrics.paused(["api"])
 
     assert {labels for name, labels in samples(metrics) if name == "rollbackd_paused"} == {(("service", "api"),)}
+
+
+def test_only_what_is_ready_is_ready() -> None:
+    metrics = Metrics()
+    for service, verdict in zip("abcd", ReadinessVerdict, strict=True):
+        metrics.readiness(service, verdict)
+
+    found = {labels[0][1]: value for (name, labels), value in samples(metrics).items() if name == "rollbackd_rollback_ready"}
+    assert dict(zip("abcd", ReadinessVerdict, strict=True)) == {"a": "ready", "b": "not_ready", "c": "unknown", "d": "not_applicable"}
+    assert found == {"a": 1, "b": 0, "c": 0}  # a service that is only observed has no rollback to be ready for
+
+    metrics.readiness("a", ReadinessVerdict.NOT_APPLICABLE)
+    assert ("rollbackd_rollback_ready", (("service", "a"),)) not in samples(metrics)
 
 
 def test_nothing_that_is_not_known_yet_has_a_value() -> None:

@@ -20,6 +20,7 @@ WHO_MAY: Final[dict[tuple[str, str], set[Role] | set[Role | None]]] = {
     ("GET", "/api/v1/changes"): LOOKERS,
     ("POST", "/api/v1/releases/{service}/{version}/mark"): DECIDERS,
     ("GET", "/api/v1/status"): LOOKERS,
+    ("GET", "/api/v1/doctor"): LOOKERS,
     ("GET", "/api/v1/services"): LOOKERS,
     ("GET", "/api/v1/services/{name}/plan"): LOOKERS,
     ("GET", "/api/v1/incidents"): LOOKERS,

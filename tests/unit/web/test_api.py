@@ -1,11 +1,14 @@
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.incident import Event, Outcome, Phase
+from rollbackd.model.readiness import ReadinessCheck, ReadinessVerdict
+from rollbackd.prometheus.servers import ServerAnswer
 from rollbackd.settings.effective import Role
 from tests.unit.web.samples import NOW, V1, V2, after, incident
 from tests.unit.web.world import World, keep, keep_recovered
@@ -41,6 +44,32 @@ async def test_services_say_how_they_stand(world: World) -> None:
     (one,) = found["items"]
     assert (one["name"], one["mode"], one["runbook"], one["live"]) == ("checkout", "auto", "checkout-quick", "v1")
     assert (one["incident"], one["pause"]["paused"]) == ("20260131-120000-7f3a", True)
+
+
+async def test_status_and_services_say_whether_a_rollback_would_work(world: World) -> None:
+    ready = {"service": "checkout", "verdict": "ready", "at": "2026-01-31T12:00:00.000Z", "problems": []}
+    assert (await get(world, "status"))["readiness"] == [ready]
+    world.health.checks = (ReadinessCheck(name="target", verdict=ReadinessVerdict.UNKNOWN, detail="the source does not answer"),)
+    not_known = {**ready, "verdict": "unknown", "problems": ["target: the source does not answer"]}
+    assert (await get(world, "status"))["readiness"] == [not_known]
+    assert (await get(world, "services"))["items"][0]["readiness"] == not_known
+
+
+async def test_doctor_says_everything_of_the_daemon_and_of_each_service(world: World) -> None:
+    world.health.servers = (
+        ServerAnswer(name="main", clock_offset=timedelta(seconds=-7), problem="its clock is off"),
+        ServerAnswer(name="b"),
+    )
+    world.health.config_changed = (Path("/etc/rollbackd/rollbackd.yaml"),)
+    found = await get(world, "doctor")
+    assert (found["version"], found["ready"], found["store"]) == ("0.1.0", True, {"problem": ""})
+    assert found["config"]["changed"] == [found["config"]["file"]] == ["/etc/rollbackd/rollbackd.yaml"]
+    assert found["prometheus"] == [
+        {"name": "main", "problem": "its clock is off", "clock_offset": -7.0},
+        {"name": "b", "problem": "", "clock_offset": None},
+    ]
+    (one,) = found["services"]
+    assert one["checks"] == [{"name": "runbook", "verdict": "ready", "detail": "checkout-quick"}]
 
 
 async def test_the_plan_is_the_operators_with_another_target_on_request(world: World) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rollbackd.model.attempt import Attempt, AttemptStatus
 from rollbackd.model.incident import Outcome, Phase
+from rollbackd.model.readiness import ReadinessCheck, ReadinessVerdict
 from rollbackd.settings.effective import Role
 from rollbackd.store.timeline import NewEntry
 from tests.unit.web.samples import BLAMED, HELD, HOSTILE, NOW, after, incident
@@ -29,7 +30,7 @@ async def test_the_front_page_shows_status_services_and_incidents(world: World) 
     await keep_recovered(world.store)
     shown = visible(await page(world, "/"))
     assert "Ready: watching 1 service since" in shown
-    assert "checkout auto checkout-quick v2 —" in shown
+    assert "checkout auto checkout-quick v2 ready —" in shown
     assert "20260131-120000-7f3a checkout recovered 2026-01-31 12:00:00 Rolled back from v2 to v1, and the service recovered" in shown
 
 
@@ -41,6 +42,15 @@ async def test_the_front_page_says_what_is_wrong(world: World) -> None:
     assert "Not ready: the store is full" in shown
     assert "Paused: global until 2026-01-31 13:00:00 UTC — maintenance (oncall)" in shown
     assert "Open Incident" in shown
+
+
+async def test_the_front_page_says_why_a_rollback_would_not_work(world: World) -> None:
+    hostile = ReadinessCheck(name="target", verdict=ReadinessVerdict.NOT_READY, detail=f"no release is recorded {HOSTILE}")
+    world.health.checks = (hostile, ReadinessCheck(name="command fly", verdict=ReadinessVerdict.NOT_READY, detail="no such command"))
+    html = await page(world, "/")
+    assert "not ready target: no release is recorded" in visible(html)
+    assert "command fly: no such command" in visible(html)
+    assert "<script" not in html
 
 
 async def test_an_empty_console_says_that_there_is_nothing(world: World) -> None:

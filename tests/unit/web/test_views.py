@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 
 from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Phase
-from rollbackd.web import views
+from rollbackd.model.readiness import Readiness, ReadinessCheck, ReadinessVerdict
+from rollbackd.web import readiness, views
 from rollbackd.web.deps import DaemonStatus
 from tests.unit.web.samples import ATTEMPTS, BLAMED, LOOKS, NOW, PLAN, POLICY, TIMELINE, V1, V2, after, incident, recovered
 
@@ -12,6 +14,8 @@ FIXED = {
     *("opened_at", "closed_at", "suspect", "target", "attempts"),
 }
 """The fields of an incident in the public interface."""
+
+READY = Readiness(service="checkout", at=NOW, checks=(ReadinessCheck(name="target", verdict=ReadinessVerdict.READY, detail="v2 to v1"),))
 
 
 def test_an_incident_in_a_list_has_the_fixed_fields_and_no_checks() -> None:
@@ -70,19 +74,19 @@ def test_a_plan_shows_the_exact_argv_and_what_every_other_step_asks() -> None:
 
 
 def test_a_service_shows_its_newest_live_release_and_its_open_incident() -> None:
-    shown = views.service(POLICY, pause_facts=PauseFacts(), open_incident=incident(), releases=(V2, V1))
+    shown = views.service(POLICY, pause_facts=PauseFacts(), open_incident=incident(), releases=(V2, V1), ready=READY)
     assert (shown["live"], shown["incident"], shown["mode"], shown["runbook"]) == ("v2", "20260131-120000-7f3a", "auto", "checkout-quick")
 
 
 def test_a_service_without_a_release_or_an_incident_says_so_with_null() -> None:
-    shown = views.service(POLICY, pause_facts=PauseFacts(), open_incident=None, releases=())
+    shown = views.service(POLICY, pause_facts=PauseFacts(), open_incident=None, releases=(), ready=READY)
     assert (shown["live"], shown["incident"]) == (None, None)
 
 
 def test_status_names_what_is_open_and_what_is_paused() -> None:
     daemon = DaemonStatus(started_at=NOW, ready=False, why_not="the store is full", version="0.1.0")
     paused = PauseFacts(paused=True, scope="global", until=after(60), why="maintenance")
-    shown = views.status(daemon, {"checkout": POLICY}, (incident(),), (paused,))
+    shown = views.status(daemon, {"checkout": POLICY}, (incident(),), (paused,), (READY,))
     assert (shown["ready"], shown["why_not"], shown["services"]) == (False, "the store is full", 1)
     assert [one["phase"] for one in shown["incidents_open"]] == [Phase.DECIDING]
     assert shown["pauses"] == [{"scope": "global", "paused": True, "until": "2026-01-31T12:01:00.000Z", "why": "maintenance"}]
@@ -90,3 +94,23 @@ def test_status_names_what_is_open_and_what_is_paused() -> None:
 
 def test_a_release_shows_its_mark() -> None:
     assert views.release(V2)["mark"] == "none"
+
+
+def test_readiness_is_a_verdict_and_the_first_line_of_each_problem() -> None:
+    checks = (
+        *READY.checks,
+        ReadinessCheck(name="command fly", verdict=ReadinessVerdict.NOT_READY, detail="fly: no such command"),
+        ReadinessCheck(name="running_version", verdict=ReadinessVerdict.UNKNOWN, detail="no answer"),
+    )
+    shown = readiness.summary(replace(READY, checks=checks))
+    assert shown == {
+        "service": "checkout",
+        "verdict": "not_ready",
+        "at": "2026-01-31T12:00:00.000Z",
+        "problems": ["command fly: fly: no such command", "running_version: no answer"],
+    }
+    assert [one["name"] for one in readiness.in_full(replace(READY, checks=checks))["checks"]] == [
+        "target",
+        "command fly",
+        "running_version",
+    ]

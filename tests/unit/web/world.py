@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from rollbackd.clock import SystemClock
+from rollbackd.flow.doctor import Diagnosis
 from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.reporting import Reporting
 from rollbackd.intake.auth import Tokens
@@ -25,7 +26,9 @@ from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Incident
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
+from rollbackd.model.readiness import Readiness, ReadinessCheck, ReadinessVerdict
 from rollbackd.model.release import Mark, Release
+from rollbackd.prometheus.servers import ServerAnswer
 from rollbackd.releases.register import ReleaseReport
 from rollbackd.settings.effective import Person, Role, ServerSettings, Settings
 from rollbackd.store.store import Store
@@ -107,7 +110,26 @@ class StandIn:
 
 @dataclass
 class Health:
+    """`checks` are what was found of every service."""
+
     why_not: str = ""
+    store_problem: str = ""
+    config_changed: tuple[Path, ...] = ()
+    servers: tuple[ServerAnswer, ...] = (ServerAnswer(name="main", clock_offset=timedelta()),)
+    checks: tuple[ReadinessCheck, ...] = (ReadinessCheck(name="runbook", verdict=ReadinessVerdict.READY, detail="checkout-quick"),)
+
+    def readiness(self, service: str) -> Readiness:
+        return Readiness(service=service, at=NOW, checks=self.checks)
+
+    async def diagnose(self) -> Diagnosis:
+        return Diagnosis(
+            store_problem=self.store_problem,
+            config=Path("/etc/rollbackd/rollbackd.yaml"),
+            config_read_at=NOW,
+            config_changed=self.config_changed,
+            servers=self.servers,
+            services=(self.readiness(POLICY.name),),
+        )
 
 
 @dataclass
@@ -162,6 +184,8 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
                     ),
                     metrics=metrics,
                     clock=clock,
+                    readiness=health.readiness,
+                    diagnose=health.diagnose,
                     status=lambda: DaemonStatus(started_at=NOW, ready=not health.why_not, why_not=health.why_not, version="0.1.0"),
                     people=Tokens.of_people(settings),
                 )
