@@ -121,7 +121,9 @@ async def running(
             clock=clock,
         )
         story = Story(metrics=metrics, teller=Teller(sentry), reporting=reporting, clock=clock)
-        collector = Collector(store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since)
+        collector = Collector(
+            services=settings.services, store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since
+        )
         judge = Judge(collector=collector, bell=bell, clock=clock, metrics=metrics)
         roll = Roll(
             store=store,

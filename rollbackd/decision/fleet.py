@@ -8,16 +8,35 @@ clock of this machine was set to meanwhile, what happened at once was at once.
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.decision.record import Ruling, span
-from rollbackd.model.decision import Case, Tripped
+from rollbackd.model.decision import Case, FleetFacts, Trip, Tripped
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.release import Release, ReleaseStatus
 
 _NAMED: Final = 5  # of many services
+
+
+def facts_of(trips: Sequence[Trip], policies: Mapping[str, ServicePolicy], own: ServicePolicy) -> FleetFacts:
+    """What tripped beside the service of `own`; one that is not in the config any more is judged by the measures of `own`."""
+    known = {**policies, own.name: own}
+    recent = [is_recent(trip.release, trip.at, known.get(trip.service, own)) for trip in trips]
+    released = frozenset(trip.service for trip, is_new in zip(trips, recent, strict=True) if is_new)
+    return FleetFacts(
+        tripped=tuple(
+            Tripped(
+                service=trip.service,
+                at=trip.at,
+                has_recent_release=is_new,
+                depends_on_released=released_dependency(known[trip.service].depends_on, released) if trip.service in known else None,
+            )
+            for trip, is_new in zip(trips, recent, strict=True)
+            if trip.service != own.name
+        )
+    )
 
 
 def is_recent(release: Release | None, at: datetime, policy: ServicePolicy) -> bool:
@@ -25,8 +44,9 @@ def is_recent(release: Release | None, at: datetime, policy: ServicePolicy) -> b
     return release is not None and (release.status is ReleaseStatus.ROLLING or at - release.started_at <= policy.blame_window)
 
 
-def released_dependency(depends_on: Collection[str], tripped: Iterable[Tripped]) -> str | None:
-    return min((one.service for one in tripped if one.service in depends_on and one.has_recent_release), default=None)
+def released_dependency(depends_on: Collection[str], released: Collection[str]) -> str | None:
+    """`released`: the services that tripped and have a recent release."""
+    return min((name for name in depends_on if name in released), default=None)
 
 
 def rule(case: Case) -> Ruling:
@@ -54,7 +74,9 @@ def _own(case: Case) -> Tripped:
         service=case.policy.name,
         at=at,
         has_recent_release=is_recent(max(before, key=lambda release: release.started_at, default=None), at, case.policy),
-        depends_on_released=released_dependency(case.policy.depends_on, case.fleet.tripped),
+        depends_on_released=released_dependency(
+            case.policy.depends_on, {one.service for one in case.fleet.tripped if one.has_recent_release}
+        ),
     )
 
 

@@ -1,11 +1,13 @@
 """Gathers the evidence for one look at an incident: everything that `decide` may know, asked at the same time."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.action.probe import Prober
+from rollbackd.decision.fleet import facts_of
 from rollbackd.flow.gather import Gatherer
-from rollbackd.model.decision import AlertFacts, Case, RunningVersion
+from rollbackd.model.decision import AlertFacts, Case, FleetFacts, RunningVersion
 from rollbackd.model.incident import Incident
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
@@ -18,7 +20,17 @@ STALE_AFTER: Final = timedelta(minutes=5)
 
 
 class Collector:
-    def __init__(self, *, store: Store, measurer: Measurer, sources: Sources, prober: Prober, serving_since: datetime) -> None:
+    def __init__(
+        self,
+        *,
+        services: Mapping[str, ServicePolicy],
+        store: Store,
+        measurer: Measurer,
+        sources: Sources,
+        prober: Prober,
+        serving_since: datetime,
+    ) -> None:
+        self._services = services
         self._store = store
         self._measurer = measurer
         self._gatherer = Gatherer(measurer)
@@ -38,6 +50,7 @@ class Collector:
             firing = group.create_task(self._firing(incident, policy))
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
+            fleet = group.create_task(self._fleet(incident, policy, now))
         return Case(
             policy=policy,
             alert=AlertFacts(
@@ -53,6 +66,7 @@ class Collector:
             running=running.result(),
             pause=pause.result(),
             history=history.result(),
+            fleet=fleet.result(),
             serving_since=self._serving_since,
         )
 
@@ -64,6 +78,13 @@ class Collector:
         if not answer.answers:
             return RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN, detail=answer.reason)
         return RunningVersion(answers=answer.answers, reason=None)
+
+    async def _fleet(self, incident: Incident, policy: ServicePolicy, now: datetime) -> FleetFacts:
+        """Whichever clock was set back meanwhile, ours or Prometheus', it goes back as far as the earlier one says."""
+        if len(self._services) < policy.fleet_brake.services:
+            return FleetFacts()
+        since = min(incident.starts_at or now, incident.opened_at, now) - policy.fleet_brake.within
+        return facts_of(await self._store.fleet.trips(since), self._services, policy)
 
     async def _firing(self, incident: Incident, policy: ServicePolicy) -> bool | None:
         """Asked only of an alert that was old when it came: a replay must still be firing to count."""

@@ -127,9 +127,16 @@ def _written(incident: Incident, policy: ServicePolicy, decision: Decision, foll
         decision_value=decision.value,
         decided_at=decision.at,
         plan=digest,
-        detail=why_not,
+        detail=why_not or _braked(decision),
         healthy_looks=_healthy_looks(incident, policy, decision) if follows is Follow.STAND_DOWN_IF_TWICE else 0,
     )
+
+
+def _braked(decision: Decision) -> str:
+    """Which services the brake has counted: whoever is told through one of them needs to know of the others."""
+    if decision.reason is not Reason.FLEET_BRAKE:
+        return ""
+    return next(f"fleet brake: {check.value}" for check in decision.checks if check.reason is Reason.FLEET_BRAKE)
 
 
 def _healthy_looks(incident: Incident, policy: ServicePolicy, decision: Decision) -> int:

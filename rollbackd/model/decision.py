@@ -92,6 +92,15 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """An alert of `service` that fires since `at`, with the newest release that the service had by then."""
+
+    service: str
+    at: datetime
+    release: Release | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tripped:
     """A service whose alert fires since `at`. `depends_on_released`: a service that it depends on, tripped with a recent release."""
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollbackd.decision.fleet import is_recent, released_dependency, rule
-from rollbackd.model.decision import Case, CheckVerdict, FleetFacts, Tripped
+from rollbackd.decision.fleet import facts_of, is_recent, rule
+from rollbackd.model.decision import Case, CheckVerdict, FleetFacts, Trip, Tripped
 from rollbackd.model.policy import FleetBrakePolicy, ServicePolicy
 from rollbackd.model.release import ReleaseStatus
 from tests.unit.decision.builders import HOUR, MINUTE, NOW, V1, V2, alert_facts, case_of, release, service_policy
@@ -114,11 +114,37 @@ def test_recent_is_what_blame_calls_recent(ago: timedelta, status: ReleaseStatus
     assert not is_recent(None, NOW, service_policy())
 
 
-def test_a_dependency_explains_only_when_it_tripped_and_was_released() -> None:
-    seen = [tripped("db", released=True), tripped("cache"), tripped("queue", released=True)]
-    assert released_dependency(("db", "cache"), seen) == "db"
-    assert released_dependency(("cache",), seen) is None
-    assert released_dependency((), seen) is None
+class TestFacts:
+    """What the register and the config say of the services that tripped."""
+
+    POLICIES = {  # noqa: RUF012 - of a test
+        "api": service_policy(name="api", depends_on=("db",)),
+        "web": service_policy(name="web", depends_on=("api", "cache")),
+        "shop": service_policy(name="shop", depends_on=("cache",)),
+        "db": service_policy(name="db", blame_window=10 * MINUTE),
+        "cache": service_policy(name="cache"),
+    }
+
+    def facts(self, *trips: Trip, own: str = "api") -> dict[str, tuple[bool, str | None]]:
+        found = facts_of(trips, self.POLICIES, self.POLICIES[own]).tripped
+        return {one.service: (one.has_recent_release, one.depends_on_released) for one in found}
+
+    def test_each_by_its_own_measures(self) -> None:
+        half_an_hour = release("v2", ago=30 * MINUTE)
+        found = self.facts(Trip(service="db", at=NOW, release=half_an_hour), Trip(service="cache", at=NOW, release=half_an_hour))
+        assert found == {"db": (False, None), "cache": (True, None)}
+
+    def test_a_dependency_explains_only_when_it_tripped_and_was_released(self) -> None:
+        web, shop = Trip(service="web", at=NOW, release=V1), Trip(service="shop", at=NOW, release=V1)
+        assert self.facts(web, shop) == {"web": (False, None), "shop": (False, None)}
+        assert self.facts(web, shop, Trip(service="cache", at=NOW, release=V1))["shop"] == (False, None)
+        assert self.facts(web, shop, Trip(service="cache", at=NOW, release=V2))["shop"] == (False, "cache")
+
+    def test_this_service_is_none_of_the_others_and_explains_its_callers(self) -> None:
+        assert self.facts(Trip(service="web", at=NOW, release=V1), Trip(service="api", at=NOW, release=V2)) == {"web": (False, "api")}
+
+    def test_what_is_no_longer_configured_counts_all_the_same(self) -> None:
+        assert self.facts(Trip(service="gone", at=NOW, release=None)) == {"gone": (False, None)}
 
 
 class TestTheLine:
