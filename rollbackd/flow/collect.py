@@ -50,7 +50,7 @@ class Collector:
             firing = group.create_task(self._firing(incident, policy))
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
-            fleet = group.create_task(self._fleet(incident, policy, now))
+            fleet = group.create_task(self._fleet(incident, policy))
         return Case(
             policy=policy,
             alert=AlertFacts(
@@ -79,11 +79,11 @@ class Collector:
             return RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN, detail=answer.reason)
         return RunningVersion(answers=answer.answers, reason=None)
 
-    async def _fleet(self, incident: Incident, policy: ServicePolicy, now: datetime) -> FleetFacts:
-        """Whichever clock was set back meanwhile, ours or Prometheus', it goes back as far as the earlier one says."""
+    async def _fleet(self, incident: Incident, policy: ServicePolicy) -> FleetFacts:
+        """Asked of the store only where there are as many services as the brake asks for."""
         if len(self._services) < policy.fleet_brake.services:
             return FleetFacts()
-        since = min(incident.starts_at or now, incident.opened_at, now) - policy.fleet_brake.within
+        since = (incident.starts_at or incident.opened_at) - policy.fleet_brake.within
         return facts_of(await self._store.fleet.trips(since), self._services, policy)
 
     async def _firing(self, incident: Incident, policy: ServicePolicy) -> bool | None:

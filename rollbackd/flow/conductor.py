@@ -234,7 +234,7 @@ class Conductor:
         outcome = {Phase.ROLLING_BACK: Outcome.FAILED, Phase.WATCHING: Outcome.UNVERIFIED}.get(incident.phase, Outcome.ESCALATED)
         ended_at = incident.rollback_ended_at or (self._clock.now() if incident.phase is Phase.ROLLING_BACK else None)
         detail = "rollbackd itself failed on this incident: see its log; look at the service and decide by hand"
-        closed = replace(incident, detail=detail, rollback_ended_at=ended_at, told_with=None)
+        closed = replace(incident, detail=detail, rollback_ended_at=ended_at, braked=False, told_with=None)
         await self._carry_out(incident, Said(Move.close(closed, outcome)))
 
     async def _carry_out(self, before: Incident, said: Said, provided: Callable[[History], bool] | None = None) -> Incident:

@@ -6,7 +6,6 @@ from datetime import datetime
 from rollbackd.flow.move import Move
 from rollbackd.model.incident import Event, Incident, Outcome
 from rollbackd.model.policy import ServicePolicy
-from rollbackd.model.reason import Reason
 from rollbackd.store.store import Store
 
 
@@ -21,7 +20,7 @@ class Said:
 async def told_once(store: Store, before: Incident, move: Move, policy: ServicePolicy, now: datetime) -> Said:
     """Asked anew each time that people would be told: whoever spoke before may be closed, and then somebody else has to (I9)."""
     if not _tells_of_brake(before, move):
-        return Said(move if move.event is None else replace(move, incident=replace(move.incident, told_with=None)))
+        return Said(move if move.event is None else replace(move, incident=replace(move.incident, braked=False, told_with=None)))
     since = now - policy.fleet_brake.within
     speaker = await store.fleet.spokesman(since, except_incident=before.id)
     said = replace(move, incident=replace(move.incident, told_with=speaker))
@@ -29,15 +28,14 @@ async def told_once(store: Store, before: Incident, move: Move, policy: ServiceP
 
 
 def _tells_of_brake(before: Incident, move: Move) -> bool:
+    """Whether people would be told of an incident because it was judged and is held, and not of what became of a rollback."""
     after = move.incident
-    if after.reason is not Reason.FLEET_BRAKE:
-        return False
     match move.event:
         case Event.ESCALATE:
-            return True
+            return after.braked and move.decision is not None
         case Event.CLOSE:
-            return after.outcome is Outcome.ESCALATED
+            return after.braked and after.outcome is Outcome.ESCALATED
         case None:
-            return after.reminded_at != before.reminded_at
+            return after.braked and after.reminded_at != before.reminded_at
         case _:
             return False

@@ -1,15 +1,17 @@
 """What broke in the fleet, and who has told people of it: questions over the incidents of all services."""
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, func, or_, select, union
 
 from rollbackd.model.decision import Trip
 from rollbackd.model.incident import Incident, Outcome, Phase
-from rollbackd.model.reason import Reason
 from rollbackd.store.database import Database
 from rollbackd.store.tables import incidents, releases
+
+
+LONGEST_JUMP: Final = timedelta(hours=25)  # of a clock that somebody sets: a day, and a time zone's change
 
 
 class Fleet:
@@ -19,14 +21,15 @@ class Fleet:
     async def trips(self, since: datetime) -> tuple[Trip, ...]:
         """Of each service the first and the last one since then, and the one of its open incident: however many alerts came (I14).
 
-        Incidents that a person began are none. `since` bounds both when the alert fired and when its incident was opened.
+        Incidents that a person began are none. When they were opened is only what is searched by: our clock may have been set since.
         """
-        met = and_(incidents.c.opened_at >= since, incidents.c.starts_at >= since)
+        met = and_(incidents.c.opened_at >= since - LONGEST_JUMP, incidents.c.starts_at >= since)
         service, at = incidents.c.service, incidents.c.starts_at
+        each = func.coalesce(service, "")  # grouped by an expression SQLite searches by time, and does not walk the index of all services
         still_open = and_(incidents.c.phase != Phase.CLOSED, at.is_not(None))
         trips = union(
-            select(service, func.min(at).label("at")).where(met).group_by(service),
-            select(service, func.max(at).label("at")).where(met).group_by(service),
+            select(service, func.min(at).label("at")).where(met).group_by(each),
+            select(service, func.max(at).label("at")).where(met).group_by(each),
             select(service, at.label("at")).where(still_open),
         ).subquery()
         by_then = and_(releases.c.service == trips.c.service, releases.c.started_at <= trips.c.at)
@@ -48,7 +51,7 @@ def spokesman(connection: Connection, since: datetime, *, except_incident: str) 
 
 def _speaks(incident: Incident, since: datetime) -> bool:
     told_at = max(filter(None, (incident.escalated_at, incident.reminded_at, incident.closed_at)), default=None)
-    return incident.reason is Reason.FLEET_BRAKE and incident.told_with is None and told_at is not None and told_at > since
+    return incident.braked and incident.told_with is None and told_at is not None and told_at > since
 
 
 def _trip(row: Row[Any]) -> Trip:

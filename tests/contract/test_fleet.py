@@ -9,7 +9,6 @@ import pytest
 
 from rollbackd.model.decision import Trip
 from rollbackd.model.incident import Event, Incident, Outcome, Phase
-from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
 from rollbackd.store.incidents import ConflictError
 from rollbackd.store.store import Store
@@ -76,7 +75,7 @@ class TestTrips:
 
 class TestSpokesman:
     async def escalated(self, store: Store, service: str, **changes: Any) -> Incident:
-        made = samples.incident(service, service=service, phase=Phase.ESCALATED, reason=Reason.FLEET_BRAKE, escalated_at=NOW)
+        made = samples.incident(service, service=service, phase=Phase.ESCALATED, braked=True, escalated_at=NOW)
         incident = replace(made, **changes)
         assert await store.incidents.open(incident, None, ())
         return incident
@@ -89,7 +88,7 @@ class TestSpokesman:
             ({"escalated_at": SINCE, "reminded_at": NOW}, True),
             ({"escalated_at": NOW + timedelta(days=1)}, True),  # the clock was set back
             ({"told_with": "another"}, False),
-            ({"reason": Reason.UNKNOWN}, False),
+            ({"braked": False}, False),
             ({"phase": Phase.DECIDING, "escalated_at": None}, False),
             ({"phase": Phase.ROLLING_BACK}, False),
             ({"phase": Phase.CLOSED, "outcome": Outcome.ESCALATED, "closed_at": NOW}, True),
@@ -113,7 +112,7 @@ class TestSpokesman:
         before = [samples.incident(name, service=name) for name in ("api", "web", "shop")]
         for one in before:
             assert await store.incidents.open(one, None, ())
-        after = [replace(one.after(Event.ESCALATE), reason=Reason.FLEET_BRAKE, escalated_at=NOW) for one in before]
+        after = [replace(one.after(Event.ESCALATE), braked=True, escalated_at=NOW) for one in before]
         results = await asyncio.gather(
             *(store.incidents.save(was, now, speaks_since=SINCE) for was, now in zip(before, after, strict=True)), return_exceptions=True
         )

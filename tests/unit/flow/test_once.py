@@ -1,5 +1,6 @@
 """Of a fleet brake people hear once, whoever escalates first; and never not at all (I9)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -7,18 +8,22 @@ from typing import Any
 import pytest
 
 from rollbackd.flow.move import Move
+from rollbackd.model.decision import Action, Decision
 from rollbackd.model.incident import Event, Incident, Outcome, Phase, Severity
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
-from tests.unit.flow.conftest import NOW, Stage, eventually
+from tests.unit.flow.conftest import NOW, POLICY, Stage, eventually
 
 SERVICES = tuple(f"s{number}" for number in range(6))
 MINUTE = timedelta(minutes=1)
+DECISION = Decision(action=Action.HOLD, reason=Reason.FLEET_BRAKE, at=NOW)
 TOLD = (Phase.ESCALATED, Severity.WARNING)
 
 
 async def escalate(incident: Incident, _policy: ServicePolicy) -> Move:
-    return Move.to(Event.ESCALATE, replace(incident, reason=Reason.FLEET_BRAKE, escalated_at=NOW))
+    """Whichever reason came first: at one of them a measurement was missing at the last look."""
+    reason = Reason.UNKNOWN if incident.service == "s1" else Reason.FLEET_BRAKE
+    return Move.to(Event.ESCALATE, replace(incident, reason=reason, braked=True, escalated_at=NOW), DECISION)
 
 
 async def wait(incident: Incident, _policy: ServicePolicy) -> Move:
@@ -68,7 +73,7 @@ async def test_a_restart_tells_again_what_was_told_and_nothing_else(stage: Stage
 
 async def test_other_reasons_are_told_of_each(stage: Stage) -> None:
     async def unknown(incident: Incident, _policy: ServicePolicy) -> Move:
-        return Move.to(Event.ESCALATE, replace(incident, reason=Reason.UNKNOWN, escalated_at=NOW))
+        return Move.to(Event.ESCALATE, replace(incident, reason=Reason.UNKNOWN, escalated_at=NOW), DECISION)
 
     stage.stations |= {Phase.DECIDING: unknown, Phase.ESCALATED: wait}
     await held(stage)
@@ -93,7 +98,7 @@ async def test_a_reminder_and_the_end_come_once_as_well(stage: Stage) -> None:
         return all([(await stage.store.incidents.get(service)).reminded_at for service in SERVICES])
 
     stage.stations |= {Phase.ESCALATED: remind_then_end}
-    await held(stage, phase=Phase.ESCALATED, reason=Reason.FLEET_BRAKE, escalated_at=NOW - 10 * MINUTE, told_with="gone")
+    await held(stage, phase=Phase.ESCALATED, braked=True, escalated_at=NOW - 10 * MINUTE, told_with="gone")
     async with stage.conducting() as conductor:
         await conductor.start()
         await eventually(lambda: have_all(stage, Phase.CLOSED))
@@ -113,7 +118,7 @@ async def test_when_the_one_that_spoke_is_settled_another_speaks_up(stage: Stage
 
     stage.stations |= {Phase.ESCALATED: remind}
     rejected: dict[str, Any] = {"phase": Phase.CLOSED, "outcome": Outcome.REJECTED, "closed_at": NOW, "told_at": NOW}
-    braked: dict[str, Any] = {"reason": Reason.FLEET_BRAKE, "escalated_at": NOW}
+    braked: dict[str, Any] = {"braked": True, "escalated_at": NOW}
     await stage.open("s0", service="s0", **{**braked, **rejected})
     await stage.open("s1", service="s1", phase=Phase.ESCALATED, told_with="s0", **braked)
     async with stage.conducting() as conductor:
@@ -127,19 +132,34 @@ async def spoken(stage: Stage) -> bool:
     return stage.teller.told == [TOLD]
 
 
-@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.STOOD_DOWN])
-async def test_what_becomes_of_one_afterwards_is_told_as_of_any_other(stage: Stage, outcome: Outcome) -> None:
-    """A person took it over, say, and a step failed: that another incident spoke of the brake has nothing to do with it."""
+@pytest.mark.parametrize(
+    ("move", "told"),
+    [
+        (lambda incident: Move.close(incident, Outcome.FAILED), (Outcome.FAILED, Severity.CRITICAL)),
+        (lambda incident: Move.to(Event.ESCALATE, replace(incident, reason=Reason.STEP_UNCERTAIN, escalated_at=NOW)), TOLD),
+    ],
+)
+async def test_what_becomes_of_one_that_a_person_took_over_is_told_as_of_any_other(
+    stage: Stage, move: Callable[[Incident], Move], told: tuple[str, Severity]
+) -> None:
+    """That another incident spoke of the brake has nothing to do with it; its reminders are its own as well."""
 
-    async def end(incident: Incident, _policy: ServicePolicy) -> Move:
-        return Move.close(incident, outcome)
+    async def run(incident: Incident, _policy: ServicePolicy) -> Move:
+        return move(incident)
 
-    stage.stations |= {Phase.ROLLING_BACK: end}
-    await stage.open("s0", phase=Phase.ROLLING_BACK, reason=Reason.MANUAL, told_with="s9", rollback_started_at=NOW)
-    async with stage.conducting() as conductor:
-        await conductor.start()
-        assert (await stage.told("s0")).told_with is None
-    assert stage.teller.told == [(outcome, Severity.CRITICAL if outcome is Outcome.FAILED else Severity.INFO)]
+    async def remind(incident: Incident, policy: ServicePolicy) -> Move:
+        return Move.stay(replace(incident, reminded_at=NOW)) if incident.reminded_at is None else await wait(incident, policy)
+
+    async def is_told() -> bool:
+        return stage.teller.told == [told] * (2 if told is TOLD else 1)
+
+    stage.stations |= {Phase.ROLLING_BACK: run, Phase.ESCALATED: remind}
+    await stage.open("s1", service="s1", phase=Phase.ESCALATED, braked=True, escalated_at=NOW, reminded_at=NOW)
+    await stage.open("s0", phase=Phase.ROLLING_BACK, braked=True, told_with="s1", rollback_started_at=NOW)
+    stage.teller.told.clear()
+    async with stage.conducting({"api": POLICY, "s1": POLICY}) as conductor:
+        conductor.go_on("s0")
+        await eventually(is_told)
 
 
 async def test_a_bug_that_ends_one_is_told_of(stage: Stage) -> None:
@@ -147,7 +167,7 @@ async def test_a_bug_that_ends_one_is_told_of(stage: Stage) -> None:
         raise ZeroDivisionError
 
     stage.stations |= {Phase.ESCALATED: broken}
-    await stage.open("s0", phase=Phase.ESCALATED, reason=Reason.FLEET_BRAKE, escalated_at=NOW, told_with="s9")
+    await stage.open("s0", phase=Phase.ESCALATED, braked=True, escalated_at=NOW, told_with="s9")
     async with stage.conducting() as conductor:
         await conductor.start()
         await stage.told("s0")
