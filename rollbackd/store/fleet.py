@@ -10,7 +10,6 @@ from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.store.database import Database
 from rollbackd.store.tables import incidents, releases
 
-
 LONGEST_JUMP: Final = timedelta(hours=25)  # of a clock that somebody sets: a day, and a time zone's change
 
 

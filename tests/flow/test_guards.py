@@ -49,6 +49,26 @@ def check(incident: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return next(dict(one) for one in incident["checks"] if one["name"] == name)
 
 
+class TestWhatWasDoneBefore:
+    @pytest.mark.parametrize(
+        ("settings", "reason"),
+        [({}, "cooldown"), ({"cooldown": "0s", "budget": {"service_per_day": 1}}, "budget"), ({"cooldown": "0s"}, "to_blame")],
+    )
+    async def test_i7_a_restart_forgets_nothing_of_it(self, tmp_path: Path, settings: Mapping[str, Any], reason: str) -> None:
+        async with World(tmp_path, bad=("v2", "v3"), **settings) as world:
+            await bad_release(world)
+            await world.alert()
+            assert (await world.closed())["outcome"] == "recovered"
+            await world.stop()
+            await world.start()
+            await world.release("v3")
+            await world.alert()
+            second = await world.closed(nth=2)
+
+            assert second["reason"] == reason
+            assert world.versions() == ["v2", "v1", "v3", *(["v1"] if reason == "to_blame" else [])]
+
+
 class TestFreeze:
     async def test_it_holds_before_and_after_a_restart_and_a_person_goes_past_it(self, tmp_path: Path) -> None:
         async with World(tmp_path, freeze=ALWAYS) as world:
