@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from rollbackd.decision import fleet, freeze
 from rollbackd.decision.record import Rule, Ruling, ask_all, clock_time, span
 from rollbackd.decision.trigger import LATE_DELIVERY
 from rollbackd.model.decision import Case, Check, CheckVerdict, History
@@ -117,6 +118,14 @@ def _rollback_of_rollback(scene: Scene) -> Ruling:
     )
 
 
+def _freeze(scene: Scene) -> Ruling:
+    return freeze.rule(scene.case.policy.freeze, scene.now)
+
+
+def _fleet_brake(scene: Scene) -> Ruling:
+    return fleet.rule(scene.case)
+
+
 def _release_in_progress(scene: Scene) -> Ruling:
     """A release newer than the suspect counts as well: it may be the fix. An older one that never ended was overtaken."""
     suspect, while_rolling = scene.suspect, scene.case.policy.while_rolling
@@ -151,6 +160,8 @@ GUARDS: Final = (
     Rule(Reason.COOLDOWN, _cooldown),
     Rule(Reason.BUDGET, _budget),
     Rule(Reason.ROLLBACK_OF_ROLLBACK, _rollback_of_rollback),
+    Rule(Reason.FREEZE, _freeze),
+    Rule(Reason.FLEET_BRAKE, _fleet_brake),
     Rule(Reason.RELEASE_IN_PROGRESS, _release_in_progress),
     Rule(Reason.SETTLING, _settling),
 )

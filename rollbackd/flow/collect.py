@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.action.probe import Prober
+from rollbackd.decision.fleet import facts_of
 from rollbackd.flow.gather import Gatherer
-from rollbackd.model.decision import AlertFacts, Case, RunningVersion
+from rollbackd.model.decision import AlertFacts, Case, FleetFacts, RunningVersion
 from rollbackd.model.incident import Incident
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
@@ -34,6 +35,7 @@ class Collector:
         prober: Prober,
         serving_since: datetime,
     ) -> None:
+        self._services = services
         self._store = store
         self._measurer = measurer
         self._gatherer = Gatherer(measurer, services, store.releases.of_service)
@@ -54,6 +56,7 @@ class Collector:
             changes = group.create_task(self._store.changes.of_service(policy.name, changes_since(policy, now)))
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
+            fleet = group.create_task(self._fleet(incident, policy))
         case = Case(
             policy=policy,
             alert=AlertFacts(
@@ -70,6 +73,7 @@ class Collector:
             running=running.result(),
             pause=pause.result(),
             history=history.result(),
+            fleet=fleet.result(),
             serving_since=self._serving_since,
         )
         return await self.in_context(case, now)
@@ -86,6 +90,13 @@ class Collector:
         if not answer.answers:
             return RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN, detail=answer.reason)
         return RunningVersion(answers=answer.answers, reason=None)
+
+    async def _fleet(self, incident: Incident, policy: ServicePolicy) -> FleetFacts:
+        """Asked of the store only where there are as many services as the brake asks for."""
+        if len(self._services) < policy.fleet_brake.services:
+            return FleetFacts()
+        since = (incident.starts_at or incident.opened_at) - policy.fleet_brake.within
+        return facts_of(await self._store.fleet.trips(since), self._services, policy)
 
     async def _firing(self, incident: Incident, policy: ServicePolicy) -> bool | None:
         """Asked only of an alert that was old when it came: a replay must still be firing to count."""

@@ -19,6 +19,7 @@ from rollbackd.decision.guards import is_in_budget
 from rollbackd.failpoints import reach
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.move import Move
+from rollbackd.flow.once import Said, told_once
 from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.story import Story
 from rollbackd.flow.trouble import Trouble
@@ -212,9 +213,10 @@ class Conductor:
         """One station, and the wait that it asks for. None: whoever goes on has to read how the incident stands."""
         policy = await self._pinned.policy_of(incident)
         move = await self._stations.of(incident.phase)(_by_this_clock(incident, self._clock.now()), policy)
+        said = await told_once(self._store, incident, move, policy, self._clock.now())
         # Others decide at the same time, and have seen the same history: what is left of the budget is asked with the write itself (I7).
         provided = partial(is_in_budget, budget=policy.budget) if move.event is Event.ACT else None
-        moved = await self._carry_out(incident, move, provided)
+        moved = await self._carry_out(incident, said, provided)
         if move.event is not None:
             return moved
         if move.then_wait > timedelta(0):
@@ -232,9 +234,10 @@ class Conductor:
         outcome = {Phase.ROLLING_BACK: Outcome.FAILED, Phase.WATCHING: Outcome.UNVERIFIED}.get(incident.phase, Outcome.ESCALATED)
         ended_at = incident.rollback_ended_at or (self._clock.now() if incident.phase is Phase.ROLLING_BACK else None)
         detail = "rollbackd itself failed on this incident: see its log; look at the service and decide by hand"
-        await self._carry_out(incident, Move.close(replace(incident, detail=detail, rollback_ended_at=ended_at), outcome))
+        closed = replace(incident, detail=detail, rollback_ended_at=ended_at, braked=False, told_with=None)
+        await self._carry_out(incident, Said(Move.close(closed, outcome)))
 
-    async def _carry_out(self, before: Incident, move: Move, provided: Callable[[History], bool] | None = None) -> Incident:
+    async def _carry_out(self, before: Incident, said: Said, provided: Callable[[History], bool] | None = None) -> Incident:
         """Save the move, unless somebody has written on the incident since the station read it.
 
         Then the station's word is dropped, and it is asked again: each can be, for it finds in the store how far it came.
@@ -242,12 +245,15 @@ class Conductor:
         Raises:
             ConflictError: it was dropped.
         """
+        move = said.move
         wanted = self._moved(move)
         if wanted == before and move.decision is None:
             return before
         read = replace(before, revision=move.incident.revision)
         entries = self._story.entries(before, wanted, move)
-        saved = await self._store.incidents.save(read, wanted, entries=entries, decision=move.decision, provided=provided)
+        saved = await self._store.incidents.save(
+            read, wanted, entries=entries, decision=move.decision, provided=provided, speaks_since=said.speaks_since
+        )
         if wanted.phase is Phase.ROLLING_BACK and move.event is not None:
             await reach("rollback.after_advance")
         return saved

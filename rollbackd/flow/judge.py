@@ -118,8 +118,11 @@ class Judge:
 
 
 def _written(incident: Incident, policy: ServicePolicy, decision: Decision, follows: Follow) -> Incident:
-    """The incident with this decision on it, and the plan where a suspect and a target are known."""
-    target = decision.target
+    """The incident with this decision on it, and the plan where a suspect and a target are known.
+
+    Whoever hears of it while the fleet brake holds it hears of the others as well: it may be the only one that speaks.
+    """
+    target, brake = decision.target, next((check for check in decision.checks if check.reason is Reason.FLEET_BRAKE), None)
     digest, why_not = None, ""
     if target is not None and policy.runbook is not None:
         try:
@@ -138,7 +141,8 @@ def _written(incident: Incident, policy: ServicePolicy, decision: Decision, foll
         decision_value=decision.value,
         decided_at=decision.at,
         plan=digest,
-        detail=why_not,
+        detail=why_not or (f"fleet brake: {brake.value}" if brake else ""),
+        braked=brake is not None,
         healthy_looks=_healthy_looks(incident, policy, decision) if follows is Follow.STAND_DOWN_IF_TWICE else 0,
     )
 

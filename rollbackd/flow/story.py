@@ -39,6 +39,9 @@ class Story:
             lines.append(NewEntry("phase", phase_sentence(after), data))
         if after.reminded_at not in {None, before.reminded_at}:
             lines.append(NewEntry("reminder", phase_sentence(after), {"reason": after.reason}))
+        if after.told_with is not None and lines:
+            text = f"people were told of the fleet brake with {after.told_with}, and are not told again"
+            lines.append(NewEntry("notice", text, {"told_with": after.told_with}))
         return tuple(lines)
 
     async def stands(self, before: Incident | None, now: Incident) -> None:
@@ -62,7 +65,7 @@ class Story:
         )
         if before is not None and now.phase is Phase.ROLLING_BACK and now.delivered_at is not None:
             self._metrics.acted((self._clock.now() - now.delivered_at).total_seconds())
-        if now.phase in {Phase.PROPOSED, Phase.ESCALATED}:
+        if now.phase in {Phase.PROPOSED, Phase.ESCALATED} and now.told_with is None:
             await self._teller.tell(now, Severity.WARNING, phase_sentence(now))
 
     async def closed(self, incident: Incident, *, with_report: bool) -> None:
@@ -74,7 +77,8 @@ class Story:
             raise AssertionError(f"incident {incident.id} is closed without an outcome")
         if with_report:
             self._reporting.write(await self._reporting.facts(incident.id))
-        await self._teller.tell(incident, SEVERITIES[incident.outcome], phase_sentence(incident))
+        severity = SEVERITIES[incident.outcome] if incident.told_with is None else Severity.INFO
+        await self._teller.tell(incident, severity, phase_sentence(incident))
 
     def count(self, incident: Incident, attempts: Iterable[Attempt]) -> None:
         """An incident that is closed and told, in the figures."""

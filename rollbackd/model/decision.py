@@ -118,6 +118,32 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trip:
+    """An alert of `service` that fires since `at`, with the newest release that the service had by then."""
+
+    service: str
+    at: datetime
+    release: Release | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tripped:
+    """A service whose alert fires since `at`. `depends_on_released`: a service that it depends on, tripped with a recent release."""
+
+    service: str
+    at: datetime
+    has_recent_release: bool = False
+    depends_on_released: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetFacts:
+    """What else broke. A service that tripped several times may stand here more than once."""
+
+    tripped: tuple[Tripped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """Everything that `decide` may know. `serving_since` is when this daemon started, for settling; None in a backtest."""
 
@@ -130,6 +156,7 @@ class Case:
     running: RunningVersion = RunningVersion()
     pause: PauseFacts = PauseFacts()
     history: History = History()
+    fleet: FleetFacts = FleetFacts()  # the other services
     serving_since: datetime | None = None
     context: Context | None = None  # None: not asked
     not_evaluated: frozenset[Reason] = frozenset()  # guards that a backtest cannot judge

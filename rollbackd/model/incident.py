@@ -162,6 +162,8 @@ class Incident:
     rollback_ended_at: datetime | None = None
     closed_at: datetime | None = None
     told_at: datetime | None = None  # the report is written and the people are told: nothing is left to do
+    braked: bool = False  # the fleet brake stood in its way when it was judged last, whatever else did as well
+    told_with: str | None = None  # people are told of the fleet brake through that incident, and not again through this one
     detail: str = ""  # one sentence for a person: why it is as it is, beyond the reason code
     healthy_looks: int = 0
     abort_reason: str | None = None  # set: stop before the next step

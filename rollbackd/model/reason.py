@@ -47,6 +47,8 @@ class Reason(StrEnum):
     COOLDOWN = "cooldown"
     BUDGET = "budget"
     ROLLBACK_OF_ROLLBACK = "rollback_of_rollback"
+    FREEZE = "freeze"
+    FLEET_BRAKE = "fleet_brake"
     RELEASE_IN_PROGRESS = "release_in_progress"
     SETTLING = "settling"
 

@@ -9,7 +9,7 @@ from rollbackd.settings.problems import Problems
 from rollbackd.settings.schema import ConfigFile, ServiceSettings
 
 _TOP: Final = ("units", "notify")
-_OF_A_SERVICE: Final = ("depends_on", "fleet_brake", "freeze", "guard_for", "spread")
+_OF_A_SERVICE: Final = ("guard_for",)
 _OF_THE_DAEMON: Final = ("retention", "shutdown_grace")
 
 

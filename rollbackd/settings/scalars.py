@@ -12,6 +12,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, StringConstraints, WithJsonSchema
 
+from rollbackd.model import cron
 from rollbackd.model.condition import Condition
 from rollbackd.model.matchers import Matcher, parse_matchers
 from rollbackd.settings.durations import PATTERN, parse_duration
@@ -107,6 +108,11 @@ def _time_zone(text: str) -> str:
     return text
 
 
+def _cron(text: str) -> str:
+    cron.parse(text)
+    return text
+
+
 def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -124,7 +130,9 @@ Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, *_shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "a name begins with a letter or digit; then letters, digits and . _ -")]
 EnvName = Annotated[str, *_shaped(r"[A-Za-z_][A-Za-z0-9_]{0,127}", "a variable's name is letters, digits and _")]
 Label = Annotated[str, *_shaped(r"[a-zA-Z_][a-zA-Z0-9_]*", "a label's name is letters, digits and _")]
-Cron = Annotated[str, *_shaped(r"[0-9*/,-]+ [0-9*/,-]+ [0-9*/,-]+ [0-9a-zA-Z*/,-]+ [0-9a-zA-Z*/,-]+", "write five fields, '0 18 * * fri'")]
+Cron = Annotated[
+    str, AfterValidator(_cron), WithJsonSchema({"type": "string", "pattern": r"^\s*([0-9a-zA-Z*/,-]+\s+){4}[0-9a-zA-Z*/,-]+\s*$"})
+]
 StoreUrl = Annotated[
     str, *_shaped(r"sqlite:///.+", "write sqlite:/// and the path of a file, such as sqlite:////var/lib/rollbackd/rollbackd.db")
 ]

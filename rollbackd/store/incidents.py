@@ -17,6 +17,7 @@ from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.store.alerts import handling
 from rollbackd.store.columns import as_row, from_microseconds, record_of, to_microseconds
 from rollbackd.store.database import Database
+from rollbackd.store.fleet import spokesman
 from rollbackd.store.snapshots import write_snapshot
 from rollbackd.store.tables import alerts, decisions, incidents
 from rollbackd.store.timeline import NewEntry, Timeline, write_entries
@@ -71,13 +72,15 @@ class Incidents:
         entries: Sequence[NewEntry] = (),
         decision: Decision | None = None,
         provided: Callable[[History], bool] | None = None,
+        speaks_since: datetime | None = None,
     ) -> Incident:
         """`after` with its new revision; its entries and its decision are written with it or not at all.
 
-        `provided` is asked inside the transaction, about the history that all writes before this one have made (I7).
+        `provided` is asked inside the transaction, about the history that all writes before this one have made (I7). So is, with
+        `speaks_since`, whether no other incident has told people of a fleet brake since then.
 
         Raises:
-            ConflictError: the incident is no longer in the phase and the revision of `before`, or `provided` says no.
+            ConflictError: the incident is no longer in the phase and the revision of `before`, or what was asked says no.
             NotFoundError: there is no such incident.
         """
         now = self._clock.now()
@@ -87,6 +90,8 @@ class Incidents:
         def query(connection: Connection) -> int:
             if provided is not None and not provided(_history(connection, before.service, now, except_incident=before.id)):
                 raise ConflictError(f"incident {before.id} may not move on from {before.phase} any more: read it again")
+            if speaks_since is not None and spokesman(connection, speaks_since, except_incident=before.id) is not None:
+                raise ConflictError(f"incident {before.id} need not tell people of the fleet brake any more: read it again")
             try:
                 written = connection.execute(update(incidents).where(unmoved).values(as_row(incidents, saved))).rowcount
             except IntegrityError as error:

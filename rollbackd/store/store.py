@@ -15,6 +15,7 @@ from rollbackd.store.attempts import Attempts
 from rollbackd.store.audit import Audit
 from rollbackd.store.changes import Changes
 from rollbackd.store.database import Database
+from rollbackd.store.fleet import Fleet
 from rollbackd.store.incidents import Incidents
 from rollbackd.store.looks import Looks
 from rollbackd.store.pauses import Pauses
@@ -38,6 +39,7 @@ class Store:
         self.timeline = Timeline(database, newest_entry)
         self.alerts = Alerts(database, clock)
         self.incidents = Incidents(database, self.timeline, clock)
+        self.fleet = Fleet(database)
         self.attempts = Attempts(database)
         self.looks = Looks(database)
         self.releases = Releases(database)

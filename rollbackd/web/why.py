@@ -49,6 +49,8 @@ BECAUSE: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.COOLDOWN: "the service was rolled back a short time ago",
     Reason.BUDGET: "the budget of rollbacks is used up",
     Reason.ROLLBACK_OF_ROLLBACK: "the release is rollbackd's own rollback, and that is never rolled back by itself",
+    Reason.FREEZE: "a freeze window stands",
+    Reason.FLEET_BRAKE: "several services broke at once without releases of their own, which is no deploy",
     Reason.RELEASE_IN_PROGRESS: "a release is in progress",
     Reason.SETTLING: "rollbackd started a moment ago",
     Reason.NO_SAFE_TARGET: "there is no release that is safe to go back to",

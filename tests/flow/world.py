@@ -46,7 +46,8 @@ echo "deployed $1"
 
 class World:
     """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
-    service, where None takes a setting out.
+    service, where None takes a setting out. `others` are more services, with all their settings; one tool and one measurement are theirs
+    as well.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class World:
         bad: tuple[str, ...] = ("v2",),
         deploying: Mapping[str, Any] | None = None,
         then: Sequence[str] = (),
+        others: Mapping[str, Mapping[str, Any]] | None = None,
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -65,6 +67,7 @@ class World:
         self.settings = settings
         self.deploying = deploying or {}
         self.then = then
+        self.others = others or {}
         self.token = secrets.token_hex(8)
         self.prometheus = FakePrometheus()
         self.daemon: app.Daemon | None = None
@@ -139,7 +142,8 @@ class World:
                         **self.settings,
                     }.items()
                     if value is not None
-                }
+                },
+                **self.others,
             },
         }
         runbooks = self.directory / "runbooks"
@@ -200,7 +204,7 @@ class World:
     def measure(self) -> None:
         """Prometheus measures what runs: bad versions fail every third request."""
         self.prometheus.answer(r'sum\(increase\(.*code=~"5', lambda at: REQUESTS * self.ratio(at))
-        self.prometheus.answer(r"sum\(increase\(http_requests_total\{[^}]*service=\"shop-api\"\}", REQUESTS)
+        self.prometheus.answer(r"sum\(increase\(http_requests_total\{[^}]*service=\"[^\"]+\"\}", REQUESTS)
 
     def ratio(self, at: datetime) -> float:
         if self.outage_since is not None and at >= self.outage_since:
@@ -245,12 +249,18 @@ class World:
         return await self.post_alerts([self.alert_object(status=status, starts_at=starts_at, alertname=alertname)])
 
     def alert_object(
-        self, *, status: str = "firing", starts_at: datetime | None = None, alertname: str = "HighErrorRate", fingerprint: str = "f" * 16
+        self,
+        *,
+        status: str = "firing",
+        starts_at: datetime | None = None,
+        alertname: str = "HighErrorRate",
+        fingerprint: str = "f" * 16,
+        service: str = SERVICE,
     ) -> dict[str, Any]:
         started = starts_at or SystemClock().now()
         return {
             "status": status,
-            "labels": {"alertname": alertname, "service": SERVICE},
+            "labels": {"alertname": alertname, "service": service},
             "annotations": {},
             "startsAt": rfc3339(started),
             "endsAt": "0001-01-01T00:00:00Z" if status == "firing" else rfc3339(SystemClock().now()),

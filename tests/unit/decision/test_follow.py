@@ -45,6 +45,7 @@ def test_only_a_roll_back_is_followed_by_one_and_only_an_escalation_by_one(actio
         (Reason.COOLDOWN, Follow.CLOSE_HELD),
         (Reason.BUDGET, Follow.CLOSE_HELD),
         (Reason.ROLLBACK_OF_ROLLBACK, Follow.CLOSE_HELD),
+        (Reason.FREEZE, Follow.CLOSE_HELD),
         (Reason.STALE_ALERT, Follow.CLOSE_HELD),
         (Reason.UNKNOWN, Follow.WAIT),
         (Reason.NOT_CONFIRMED, Follow.WAIT),
@@ -52,6 +53,7 @@ def test_only_a_roll_back_is_followed_by_one_and_only_an_escalation_by_one(actio
         (Reason.SETTLING, Follow.WAIT),
         (Reason.RELEASE_IN_PROGRESS, Follow.WAIT),
         (Reason.STEP_RUNNING, Follow.WAIT),
+        (Reason.FLEET_BRAKE, Follow.WAIT),
         (Reason.INCONCLUSIVE, Follow.PROPOSE_INCONCLUSIVE),
     ],
 )

@@ -12,9 +12,21 @@ from hypothesis import strategies as st
 from rollbackd.decision.decide import FOR_A_PERSON, decide
 from rollbackd.decision.follow import follow
 from rollbackd.decision.record import stands_in_the_way
-from rollbackd.model.decision import Action, Blame, Case, CheckVerdict, Context, Decision, History, PauseFacts, RunningVersion
+from rollbackd.model.decision import (
+    Action,
+    Blame,
+    Case,
+    CheckVerdict,
+    Context,
+    Decision,
+    FleetFacts,
+    History,
+    PauseFacts,
+    RunningVersion,
+    Tripped,
+)
 from rollbackd.model.measurement import IndicatorEvidence, Reading
-from rollbackd.model.policy import WhileRolling
+from rollbackd.model.policy import FreezeWindow, WhileRolling
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus
 from tests.unit.decision.builders import (
@@ -36,7 +48,8 @@ T = TypeVar("T")
 ERRORS, SLOW = error_trigger(hold_for=MINUTE), slow_trigger(hold_for=MINUTE)
 POLICY = service_policy(ERRORS, SLOW, blame_window=10 * MINUTE)
 LOOK_BACK_STEPS = (POLICY.blame_window + ERRORS.hold_for) // STEP + 1
-NO_PROBE, NOTHING_BEFORE = RunningVersion(), History()
+NO_PROBE, NOTHING_BEFORE, NOTHING_ELSE = RunningVersion(), History(), FleetFacts()
+ALWAYS = FreezeWindow(cron="* * * * *", duration=MINUTE)
 
 searching = settings(phases=[Phase.generate], max_examples=5000, database=None)
 thorough = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
@@ -62,6 +75,7 @@ class Told:
     running: RunningVersion = NO_PROBE
     paused: bool = False
     history: History = NOTHING_BEFORE
+    fleet: FleetFacts = NOTHING_ELSE
     serving_since: datetime | None = None
 
     @property
@@ -77,6 +91,7 @@ class Told:
             running=self.running,
             pause=PauseFacts(paused=self.paused),
             history=self.history,
+            fleet=self.fleet,
             serving_since=self.serving_since,
         )
 
@@ -144,6 +159,21 @@ HISTORIES = st.builds(
 )
 
 
+FLEETS = st.builds(
+    FleetFacts,
+    tripped=st.lists(
+        st.builds(
+            Tripped,
+            service=st.sampled_from("abcd"),
+            at=seconds_ago(-60, 900),
+            has_recent_release=mostly(False, True),
+            depends_on_released=mostly(None, "db"),
+        ),
+        max_size=6,
+    ).map(tuple),
+)
+
+
 @st.composite
 def any_cases(draw: st.DrawFn) -> Told:
     return replace(
@@ -152,6 +182,7 @@ def any_cases(draw: st.DrawFn) -> Told:
         firing_now=draw(st.sampled_from([None, True, False])),
         paused=draw(mostly(False, True)),
         history=draw(st.just(NOTHING_BEFORE) | HISTORIES),
+        fleet=draw(st.just(NOTHING_ELSE) | FLEETS),
         serving_since=draw(st.none() | seconds_ago(0, 90)),
     )
 
@@ -222,6 +253,8 @@ def test_no_guard_is_talked_down(told: Told) -> None:
     assert not acts(replace(case, serving_since=NOW))
     assert not acts(replace(case, history=replace(case.history, step_running=True)))
     assert not acts(replace(case, history=History(last_rollback_completed_at=NOW)))
+    assert not acts(replace(case, policy=replace(case.policy, freeze=(ALWAYS,))))
+    assert not acts(replace(case, fleet=FleetFacts(tripped=tuple(Tripped(service=name, at=NOW) for name in "abc"))))
     assert not acts(replace(case, running=RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN)))
     assert not acts(replace(case, releases=()))
     assert not acts(replace(case, releases_problem="the source timed out"))
@@ -293,6 +326,7 @@ def test_the_order_in_which_facts_are_handed_over_does_not_matter(told: Told, ra
     shuffled = replace(
         case,
         releases=tuple(shuffle(case.releases, len(case.releases))),
+        fleet=FleetFacts(tripped=tuple(shuffle(case.fleet.tripped, len(case.fleet.tripped)))),
         evidence={
             name: replace(evidence, readings=tuple(shuffle(evidence.readings, len(evidence.readings))))
             for name, evidence in reversed(tuple(case.evidence.items()))
@@ -327,7 +361,15 @@ def test_more_breach_and_more_traffic_never_weaken_the_case(told: Told, worse: f
 @given(any_cases())
 def test_what_is_not_evaluated_never_decides(told: Told) -> None:
     case = told.case
-    skipped = frozenset({Reason.PAUSED, Reason.STEP_RUNNING, Reason.COOLDOWN, Reason.BUDGET, Reason.SETTLING, Reason.RELEASE_IN_PROGRESS})
+    skipped = frozenset({
+        Reason.PAUSED,
+        Reason.STEP_RUNNING,
+        Reason.COOLDOWN,
+        Reason.BUDGET,
+        Reason.FLEET_BRAKE,
+        Reason.SETTLING,
+        Reason.RELEASE_IN_PROGRESS,
+    })  # fmt: skip
     decision = decide(replace(case, not_evaluated=skipped), NOW)
     assert decision.reason not in skipped
     assert {check.reason for check in decision.checks if check.verdict is CheckVerdict.NOT_EVALUATED} == skipped
@@ -353,5 +395,6 @@ def shifted(case: Case, delta: timedelta) -> Case:
         context=None if before is None else Context(before=later(before)),
         releases=tuple(replace(each, started_at=each.started_at + delta, live_at=moved(each.live_at)) for each in case.releases),
         history=replace(case.history, last_rollback_completed_at=moved(case.history.last_rollback_completed_at)),
+        fleet=FleetFacts(tripped=tuple(replace(each, at=each.at + delta) for each in case.fleet.tripped)),
         serving_since=moved(case.serving_since),
     )

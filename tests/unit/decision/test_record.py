@@ -36,6 +36,8 @@ ORDER = (
     "cooldown",
     "budget",
     "rollback_of_rollback",
+    "freeze",
+    "fleet_brake",
     "release_in_progress",
     "settling",
     "target",

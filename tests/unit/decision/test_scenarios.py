@@ -6,8 +6,8 @@ import pytest
 
 from rollbackd.decision.decide import decide
 from rollbackd.decision.follow import Follow, follow
-from rollbackd.model.decision import Action, Blame, Case, History, PauseFacts, RunningVersion
-from rollbackd.model.policy import BudgetPolicy, WhileRolling
+from rollbackd.model.decision import Action, Blame, Case, FleetFacts, History, PauseFacts, RunningVersion, Tripped
+from rollbackd.model.policy import BudgetPolicy, FreezeWindow, WhileRolling
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, ReleaseKind, ReleaseStatus
 from tests.unit.decision.builders import (
@@ -36,6 +36,17 @@ def both(slow: str, errors: str, **changes: object) -> Case:
 
 def asked(**answer: object) -> RunningVersion:
     return RunningVersion(**({"reason": None} | answer))  # type: ignore[arg-type]
+
+
+def frozen(text: str, **changes: object) -> Case:
+    """From when this cron expression comes, for an hour, on a clock that is nine hours ahead: it shows 12:00."""
+    return case_of(policy=service_policy(freeze=(FreezeWindow(cron=text, duration=HOUR, tz="Asia/Tokyo"),)), **changes)  # type: ignore[arg-type]
+
+
+def with_others(*services: str, **changes: object) -> Case:
+    """Which tripped with this one and have no releases."""
+    fleet = FleetFacts(tripped=tuple(Tripped(service=name, at=NOW - MINUTE) for name in services))
+    return case_of(fleet=fleet, **changes)  # type: ignore[arg-type]
 
 
 ROLL_BACK, HOLD, ESCALATE = Action.ROLL_BACK, Action.HOLD, Action.ESCALATE
@@ -137,6 +148,16 @@ SCENARIOS = {
         HOLD,
         Reason.ROLLBACK_OF_ROLLBACK,
     ),
+    "in a freeze window": (frozen("0 12 * * sat"), HOLD, Reason.FREEZE),
+    "a freeze window that ends now": (frozen("0 11 * * sat"), ROLL_BACK, Reason.TO_BLAME),
+    "a freeze window of another day": (frozen("0 12 * * fri"), ROLL_BACK, Reason.TO_BLAME),
+    "three others tripped as well, without releases": (with_others("a", "b", "c"), HOLD, Reason.FLEET_BRAKE),
+    "two others tripped as well": (with_others("a", "b"), ROLL_BACK, Reason.TO_BLAME),
+    "two others tripped as well, and blame is off": (
+        with_others("a", "b", releases=[V1, release("v0", ago=48 * HOUR)], policy=service_policy(blame=False)),
+        HOLD,
+        Reason.FLEET_BRAKE,
+    ),
     "the release is still rolling": (case_of(releases=[ROLLING_V2, V1]), HOLD, Reason.RELEASE_IN_PROGRESS),
     "still rolling, and to be aborted": (
         case_of(releases=[ROLLING_V2, V1], policy=service_policy(while_rolling=WhileRolling.ABORT)),
@@ -216,6 +237,8 @@ SCENARIOS = {
     ),
     # Which reason comes first
     "paused, and the release is innocent": (case_of("B20", pause=PauseFacts(paused=True)), HOLD, Reason.BREACH_PREDATES_RELEASE),
+    "frozen, and the release is innocent": (frozen("0 12 * * *", releases=[V1]), HOLD, Reason.NO_RECENT_RELEASE),
+    "three others tripped, and a release is rolling": (with_others("a", "b", "c", releases=[ROLLING_V2, V1]), HOLD, Reason.FLEET_BRAKE),
     "paused, and there is no target": (case_of(releases=[V2], pause=PauseFacts(paused=True)), HOLD, Reason.PAUSED),
     "inconclusive, and in cooldown": (
         case_of("U20 B9", history=History(last_rollback_completed_at=NOW - MINUTE)),

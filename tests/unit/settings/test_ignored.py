@@ -12,10 +12,10 @@ EMERGENCY = QUICK.replace("quick", "stop", 1).replace("kind: quick", "kind: emer
 @pytest.mark.parametrize(
     ("text", "warnings"),
     [
-        ("services: {a: {freeze: []}}", ["10:16: freeze"]),
-        ("services: {a: {fleet_brake: {services: 3}}}", ["10:16: fleet_brake"]),
+        ("services: {a: {freeze: [{cron: 0 18 * * fri, duration: 62h}]}}", []),
+        ("services: {a: {fleet_brake: {services: 3}}}", []),
         ("services: {a: {spread: [zone]}}", ["10:16: spread"]),
-        ("services: {a: {depends_on: [b]}, b: {}}", ["10:16: depends_on"]),
+        ("services: {a: {depends_on: [b]}, b: {}}", []),
         ("services: {a: {guard_for: 1h}}", ["10:27: guard_for"]),
         ("services: {a: {while_rolling: abort}}", ["10:31: while_rolling: abort"]),
         ("services: {a: {while_rolling: wait}}", []),

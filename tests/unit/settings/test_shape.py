@@ -43,6 +43,14 @@ from tests.unit.settings.builders import BASE, errors_of
         ),
         ("services: {a: {credentials: {1X: {file: f}}}}", ["10:30: '1X': a variable's name is letters, digits and _"]),
         ("services: {a: {freeze: [{cron: '0 18 * *', duration: 1h}]}}", ["10:32: '0 18 * *': write five fields, '0 18 * * fri'"]),
+        (
+            "services:\n  a:\n    freeze:\n      - {cron: '0 0 31 2 *', duration: 1h}",
+            ["13:16: '0 0 31 2 *' never comes: none of its months has such a day"],
+        ),
+        (
+            "services: {a: {}}\ndefaults: {freeze: [{cron: '0 18 * * 8', duration: 1h}]}",
+            ["11:28: '0 18 * * 8': '8': the day of the week is 0 to 6 or a name such as sun"],
+        ),
         ("services: {a: {freeze: [{cron: '0 18 * * fri', duration: 1h, tz: Mars}]}}", ["10:66: 'Mars' is not a time zone: write one"]),
         ("services: {a: {triggers: {SlowResponse: {breach: 800}}}}", ["10:50: '800' is not a condition: write '> 0.01', '<= 500' or"]),
         ("services: {a: {on_failure: {runbook: x, auto: 'yes'}}}", ["10:47: write true or false", "10:38: unknown runbook 'x'"]),
