@@ -21,6 +21,7 @@ ALONE: Final[AbstractSet[Reason]] = NEVER_KNOWN | {
     Reason.STEP_RUNNING,
     Reason.COOLDOWN,
     Reason.BUDGET,
+    Reason.FLEET_BRAKE,
     Reason.RELEASE_IN_PROGRESS,
 }
 """What is not judged of an alert by itself: it hangs on what was decided about other alerts, or on how long one would have waited."""

@@ -12,12 +12,13 @@ from rollbackd.backtest.history import History as PastSamples
 from rollbackd.backtest.history import VirtualClock
 from rollbackd.backtest.past import PastAlert, PastReleases
 from rollbackd.backtest.replay import ALONE, NEVER_KNOWN, Standing, begin, go_on
-from rollbackd.backtest.together import Ledger
+from rollbackd.backtest.together import Fired, Ledger
 from rollbackd.decision.decide import decide
+from rollbackd.decision.fleet import facts_of
 from rollbackd.decision.record import unrouted
 from rollbackd.flow.gather import Gatherer
 from rollbackd.intake.routing import Routing
-from rollbackd.model.decision import Action, AlertFacts, Case, Decision, History
+from rollbackd.model.decision import Action, AlertFacts, Case, Decision, FleetFacts, History
 from rollbackd.model.measurement import IndicatorEvidence
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
@@ -74,17 +75,23 @@ class Backtest:
         """Look by look in the order of time, so that each sees what was done before it. `on_result` is told in the order of `alerts`."""
         in_order = _InOrder(on_result)
         ledger = Ledger()
+        scenes = [self._scene(alert) for alert in alerts]
+        fired = Fired(((scene.alert.at, scene.policy.name) for scene in scenes if isinstance(scene, _Scene)), self._releases)
         due: list[tuple[datetime, int, _Scene]] = []
-        for position, alert in enumerate(alerts):
-            scene = self._scene(alert)
+        for position, scene in enumerate(scenes):
             if isinstance(scene, Result):
                 in_order.add(position, scene)
             else:
-                heapq.heappush(due, (alert.at, position, scene))
+                heapq.heappush(due, (scene.alert.at, position, scene))
         while due:
             now, position, scene = heapq.heappop(due)
-            history = ledger.history(scene.policy.name, now)
-            await scene.look(now, history=history, not_evaluated=NEVER_KNOWN)
+            trips = fired.trips(scene.alert.at - scene.policy.fleet_brake.within, now)
+            await scene.look(
+                now,
+                history=ledger.history(scene.policy.name, now),
+                fleet=facts_of(trips, self._services, scene.policy),
+                not_evaluated=NEVER_KNOWN,
+            )
             if scene.standing.next_at is not None:
                 heapq.heappush(due, (scene.standing.next_at, position, scene))
                 continue
@@ -98,7 +105,7 @@ class Backtest:
         if isinstance(scene, Result):
             return scene
         while scene.standing.next_at is not None:
-            await scene.look(scene.standing.next_at, history=History(), not_evaluated=ALONE)
+            await scene.look(scene.standing.next_at, history=History(), fleet=FleetFacts(), not_evaluated=ALONE)
         return scene.result()
 
     def _scene(self, alert: PastAlert) -> "_Scene | Result":
@@ -140,7 +147,7 @@ class _Scene:
     standing: Standing
     evidence: Mapping[str, IndicatorEvidence] | None = None
 
-    async def look(self, now: datetime, *, history: History, not_evaluated: AbstractSet[Reason]) -> None:
+    async def look(self, now: datetime, *, history: History, fleet: FleetFacts, not_evaluated: AbstractSet[Reason]) -> None:
         self.clock.instant = now
         self.evidence = await self.gatherer.evidence(self.policy, now)
         recorded = self.releases.of_service(self.policy.name, now)
@@ -151,6 +158,7 @@ class _Scene:
             releases=recorded.releases,
             releases_problem=recorded.problem,
             history=history,
+            fleet=fleet,
             not_evaluated=frozenset(not_evaluated),
         )
         self.standing = go_on(self.standing, decide(await self.gatherer.in_context(case, now), now), self.policy)

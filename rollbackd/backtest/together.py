@@ -1,10 +1,14 @@
-"""What rollbackd itself would have done by then, as far as guards ask for it, when past alerts are judged in the order of time. Pure."""
+"""What else had happened by then, as far as guards ask for it, when past alerts are judged in the order of time. Pure."""
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from rollbackd.model.decision import History
+from rollbackd.backtest.past import PastReleases
+from rollbackd.model.decision import History, Trip
+from rollbackd.model.release import Release
 
 ROLLBACK_TAKES: Final = timedelta(minutes=1)
 """How long a rollback is taken to run: what it would have needed, no history says."""
@@ -40,3 +44,20 @@ class Ledger:
             rollbacks_of_fleet_last_hour=sum(one.started_at > now - _HOUR for one in self._rollbacks),
             step_running=any(one.started_at <= now < one.ended_at for one in own),
         )
+
+
+class Fired:
+    """Every alert of a service, `(at, service)`."""
+
+    def __init__(self, alerts: Iterable[tuple[datetime, str]], releases: PastReleases) -> None:
+        self._alerts = sorted(alerts)
+        self._times = [at for at, _ in self._alerts]
+        self._releases = releases
+
+    def trips(self, since: datetime, now: datetime) -> tuple[Trip, ...]:
+        """Those that had fired by now, with the newest release that their service had when they did."""
+        fired = self._alerts[bisect_left(self._times, since) : bisect_right(self._times, now)]
+        return tuple(Trip(service=service, at=at, release=self._release(service, at, now)) for at, service in fired)
+
+    def _release(self, service: str, at: datetime, now: datetime) -> Release | None:
+        return next((one for one in self._releases.of_service(service, now).releases if one.started_at <= at), None)

@@ -54,7 +54,7 @@ class Instant(click.ParamType[datetime]):
 @click.option("--from", "start", type=Instant(), help="Only alerts from then on: epoch seconds or RFC 3339.")
 @click.option("--to", "end", type=Instant(), help="Only alerts up to then.")
 @click.option("--score", "is_scored", is_flag=True, help="How often it was right, by the `truth` of each alert.")
-@click.option("--together", "is_together", is_flag=True, help="Look by look in the order of time, with cooldown, budget and running steps.")
+@click.option("--together", "is_together", is_flag=True, help="In the order of time, with cooldown, budget and the fleet brake.")
 @click.option("--diff", "other_path", metavar="OTHER_CONFIG", type=click.Path(path_type=Path), help="Which decisions would change.")
 @click.option("--html", "html_path", metavar="FILE", type=click.Path(path_type=Path), help="Also a page with a chart for each alert.")
 @json_option

@@ -115,7 +115,8 @@ async def test_what_one_alert_cannot_tell_is_not_evaluated(past: Past) -> None:
     fails(past.fake, since=ONSET)
     (result,) = await past.replay()
     skipped = {check.name for check in result.decision.checks if check.verdict is CheckVerdict.NOT_EVALUATED}
-    assert skipped >= {"paused", "step_running", "cooldown", "budget", "settling", "release_in_progress", "running_version"}
+    hangs_on_others = {"paused", "step_running", "cooldown", "budget", "fleet_brake", "settling", "release_in_progress", "running_version"}
+    assert skipped == hangs_on_others
 
 
 async def test_what_stays_unknown_escalates_at_the_end(past: Past) -> None:
@@ -180,6 +181,21 @@ async def test_together_the_fleet_has_one_budget(past: Past) -> None:
     results = await past.replay(*rows, releases=releases, together=True)
     assert [result.decision.reason for result in results].count(Reason.BUDGET) == 2
     assert [result.decision.action for result in results].count(Action.ROLL_BACK) == 3
+
+
+async def test_together_an_outage_is_told_from_deploys(past: Past) -> None:
+    names = [f"s{n}" for n in range(4)]
+    past.services(*(f"{name}: {{}}" for name in names))
+    for name in names:
+        fails(past.fake, name, since=ONSET)
+    releases = [release_row("v1", ago=DAY, service=name) for name in names] + [release_row("v2", ago=3 * MINUTE, service="s0")]
+    rows = [alert_row(name, service=name, at=AT + n * SECOND) for n, name in enumerate(names)]
+    first, *others = await past.replay(*rows, releases=releases, together=True)
+    assert said(first) == (Action.ROLL_BACK, Reason.TO_BLAME, timedelta())  # its own release explains it
+    brakes = {result.service: check.verdict for result in others for check in result.decision.checks if check.name == "fleet_brake"}
+    assert brakes == {"s1": CheckVerdict.PASSED, "s2": CheckVerdict.PASSED, "s3": CheckVerdict.FAILED}  # the third of its kind
+    (alone,) = await past.replay(rows[3], releases=releases)
+    assert {check.verdict for check in alone.decision.checks if check.name == "fleet_brake"} == {CheckVerdict.NOT_EVALUATED}
 
 
 async def test_together_a_release_that_is_rolling_is_waited_for(past: Past) -> None:

@@ -1,7 +1,9 @@
 from datetime import UTC, datetime, timedelta
 
-from rollbackd.backtest.together import ROLLBACK_TAKES, Ledger
-from rollbackd.model.decision import History
+from rollbackd.backtest.past import PastReleases, Recorded
+from rollbackd.backtest.together import ROLLBACK_TAKES, Fired, Ledger
+from rollbackd.model.decision import History, Trip
+from rollbackd.model.release import Release
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -34,3 +36,16 @@ def test_budgets_count_the_services_day_and_the_fleets_hour() -> None:
 def test_a_rollback_of_another_service_is_no_cooldown() -> None:
     history = ledger(("web", NOW - HOUR)).history("api", NOW)
     assert (history.last_rollback_completed_at, history.step_running) == (None, False)
+
+
+def test_what_had_fired_by_now_with_the_release_that_it_had_then() -> None:
+    v1, v2 = (
+        Release(service="api", version=version, artifact=version, started_at=at, live_at=at)
+        for version, at in (("v1", NOW - HOUR), ("v2", NOW + HOUR / 2))
+    )
+    fired = Fired([(NOW + HOUR, "api"), (NOW, "web"), (NOW, "api")], PastReleases({"api": Recorded.of([v1, v2])}))
+    then = (Trip(service="api", at=NOW, release=v1), Trip(service="web", at=NOW, release=None))
+    assert fired.trips(NOW, NOW) == then
+    assert fired.trips(NOW + HOUR / 4, NOW + HOUR) == (Trip(service="api", at=NOW + HOUR, release=v2),)
+    assert fired.trips(NOW - HOUR, NOW + HOUR / 2) == then  # a release after the alert is not the one that it had
+    assert fired.trips(NOW - HOUR, NOW - HOUR / 2) == ()
