@@ -52,7 +52,6 @@ def test_the_complete_example(tmp_path: Path) -> None:
 
     assert {problem.level for problem in loaded.problems} == {Level.WARNING}
     assert [problem.message.split(" ")[0] for problem in loaded.problems] == [
-        "spread",
         "wemaster-staging-admin",
         "units",
         "notify",
