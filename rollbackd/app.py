@@ -22,6 +22,7 @@ from rollbackd.action.process import Processes
 from rollbackd.action.runner import Runner
 from rollbackd.clock import Clock, SystemClock
 from rollbackd.errors import PermanentError
+from rollbackd.flow.aftercare import Aftercare
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
@@ -77,6 +78,7 @@ class Daemon:
     store: Store
     conductor: Conductor
     operator: Operator
+    aftercare: Aftercare
     supervisor: Supervisor
 
 
@@ -116,7 +118,8 @@ async def running(
             language=settings.report_language,
             clock=clock,
         )
-        story = Story(metrics=metrics, teller=Teller(sentry), reporting=reporting, clock=clock)
+        teller = Teller(sentry)
+        story = Story(metrics=metrics, teller=teller, reporting=reporting, clock=clock)
         collector = Collector(
             services=settings.services, store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since
         )
@@ -203,12 +206,9 @@ async def running(
             )
         )
 
-        async def purge() -> None:
-            await store.purge(clock.now() - settings.retention)
-
+        aftercare = Aftercare(services=settings.services, store=store, sources=sources, collector=collector, teller=teller, clock=clock)
         await conductor.start()
-        schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
-        schedule.every("purge", _PURGE_EVERY, purge)
+        _schedule_sweeps(schedule, settings, store, clock, reopen, aftercare)
         for client in clients.values():
             supervisor.spawn("warm up", client.warm_up())
         supervisor.spawn("truncated alerts", truncated.run())
@@ -218,7 +218,7 @@ async def running(
         _log.info("listening", url=url, services=len(settings.services), version=__version__)
         stack.enter_context(rounds.made(schedule))
         systemd.ready()
-        yield Daemon(url=url, store=store, conductor=conductor, operator=operator, supervisor=supervisor)
+        yield Daemon(url=url, store=store, conductor=conductor, operator=operator, aftercare=aftercare, supervisor=supervisor)
         systemd.stopping()
         _log.info("stopping")
         await roll.stop(grace=settings.shutdown_grace)
@@ -232,6 +232,19 @@ async def _clients(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncI
         for client in clients.values():
             stack.push_async_callback(client.close)
         yield clients
+
+
+def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart
+    schedule: Schedule, settings: Settings, store: Store, clock: Clock, reopen: Reopen, aftercare: Aftercare
+) -> None:
+    """What is looked after from time to time, and never urgent."""
+
+    async def purge() -> None:
+        await store.purge(clock.now() - settings.retention)
+
+    schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
+    schedule.every("aftercare", _SWEEP_EVERY, aftercare.sweep)
+    schedule.every("purge", _PURGE_EVERY, purge)
 
 
 def run(config_path: Path) -> int:

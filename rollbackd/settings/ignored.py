@@ -9,7 +9,6 @@ from rollbackd.settings.problems import Problems
 from rollbackd.settings.schema import ConfigFile, ServiceSettings
 
 _TOP: Final = ("units", "notify")
-_OF_A_SERVICE: Final = ("guard_for",)
 _OF_THE_DAEMON: Final = ("retention", "shutdown_grace")
 
 
@@ -27,9 +26,6 @@ def warn(config: ConfigFile, root: Place, services: Iterable[tuple[ServiceSettin
 
 
 def _warn_settings(section: ServiceSettings, place: Place, problems: Problems) -> None:
-    for key in _OF_A_SERVICE:
-        if key in section.model_fields_set:
-            _warn(key, place / key, problems)
     if section.while_rolling is WhileRolling.ABORT:
         _warn("while_rolling: abort", place / "while_rolling", problems)
     if section.on_failure is not None and section.on_failure.auto:

@@ -132,6 +132,11 @@ class Incidents:
         of_service = _all().where(_IS_OPEN, incidents.c.service == event.service).limit(1)
         return await self._database.read(lambda connection: (connection.scalar(of_alert), connection.scalar(of_service)))
 
+    async def helped_since(self, at: datetime) -> tuple[Incident, ...]:
+        """Those whose rollback helped and that were closed since then, newest first."""
+        helped = incidents.c.outcome.in_((Outcome.RECOVERED, Outcome.IMPROVED))
+        return await self._database.all(_newest_first().where(helped, incidents.c.closed_at >= at), record_of)
+
     async def latest_of(self, service: str) -> Incident | None:
         return await self._first(_newest_first().where(incidents.c.service == service))
 
