@@ -44,12 +44,9 @@ class Gatherer:
 
     async def _context(self, policy: ServicePolicy, asked: Wanted, now: datetime) -> Context:
         indicator, since_onset = asked.trigger.indicator, now - asked.since
-        pool_window = max(asked.trigger.hold_for, indicator.window)
         label = policy.version_label
         async with together() as group:
-            before = group.create_task(
-                self._measurer.evidence(policy, indicator, now=asked.suspect.started_at, lookback=policy.baseline, pool_window=pool_window)
-            )
+            before = group.create_task(self._measurer.evidence(policy, indicator, now=asked.suspect.started_at, lookback=policy.baseline))
             seen = group.create_task(self._values(policy, asked.trigger, label, now)) if label else None
             narrowed = {version: _narrowed(policy, label, version) for version in asked.versions} if label else {}
             back = since_onset if indicator.is_ratio else max(since_onset, policy.baseline)
@@ -59,7 +56,8 @@ class Gatherer:
                 ago: group.create_task(self._measurer.past(policy, indicator, now=now - ago, lookback=asked.trigger.hold_for))
                 for ago in asked.earlier
             }
-            targets = {one.release: group.create_task(self._served(policy, asked.trigger, one)) for one in asked.targets}
+            older = (one for one in asked.targets if one.until != asked.suspect.started_at)  # the suspect's predecessor is in `before`
+            targets = {one.release: group.create_task(self._served(policy, asked.trigger, one)) for one in older}
             dependencies = {name: group.create_task(self._dependency(self._services[name], now)) for name in asked.dependencies}
         return Context(
             before=before.result(),
@@ -67,7 +65,7 @@ class Gatherer:
             versions=versions.result(),
             places={name: task.result() for name, task in places.items()},
             earlier={ago: task.result() for ago, task in earlier.items()},
-            targets={release: task.result() for release, task in targets.items()},
+            targets={one.release: (targets.get(one.release) or before).result() for one in asked.targets},
             dependencies={name: task.result() for name, task in dependencies.items()},
         )
 
