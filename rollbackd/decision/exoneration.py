@@ -68,7 +68,7 @@ def _localised(facts: Facts) -> Ruling:
     if not facts.policy.spread:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no spread label")
     if not places or limits is None:
-        return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked: the new version is not everywhere, and no version_label tells it apart")
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no places to compare: none, too many, or the new version is not in all of them")
     told = []
     for label, by_value in places.items():
         here = {place: facts.since_onset(evidence) for place, evidence in by_value.items()}
