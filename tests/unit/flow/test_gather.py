@@ -169,3 +169,11 @@ async def test_one_look_asks_so_much_and_no_more(world: World) -> None:
     assert (len(case.context.dependencies), len(case.context.places["zone"])) == (10, PLACES_AT_MOST)
     of_triggers = 7 + 5 + 7
     assert len(world.prometheus.asked) == of_triggers + 5 + (1 + 2 * 2) + (1 + 2 * PLACES_AT_MOST) + 2 * 2 + 10 * of_triggers
+
+
+async def test_a_server_that_left_the_config_leaves_everything_unknown(world: World) -> None:
+    decision = await world.decision(policy(prometheus="gone"))
+    assert (decision.reason, check(decision, "trigger HighErrorRate")[1].split("; ")[0]) == (
+        Reason.UNKNOWN,
+        "bad: Prometheus server gone is not in the config any more",
+    )
