@@ -27,7 +27,7 @@ from rollbackd.cli.output import emit_rows, on_terminal
 from rollbackd.clock import SystemClock
 from rollbackd.decision.record import span
 from rollbackd.errors import MisconfiguredError
-from rollbackd.model.decision import Action
+from rollbackd.model.decision import Action, CheckVerdict
 from rollbackd.model.reason import Reason
 from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
@@ -77,6 +77,8 @@ def backtest(
     """
     if html_path is not None and not html_path.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no directory {html_path.absolute().parent}", param_hint="--html")
+    if start is not None and end is not None and start > end:
+        raise click.BadParameter("it is before --from: no alert lies between them", param_hint="--to")
     configs = [load(path).settings for path in (config_path, other_path) if path is not None]
     try:
         files = read(alerts_path, releases_path)
@@ -157,7 +159,8 @@ def _collecting(total: int, watching: Watching) -> Iterator[tuple[list[Result], 
 
 
 def _is_unanswered(result: Result) -> bool:
-    return any(check.reason is Reason.QUERY_FAILED for check in result.decision.checks)
+    silent = (check for check in result.decision.checks if check.name == "answers" and check.verdict is CheckVerdict.UNKNOWN)
+    return any(check.reason is Reason.QUERY_FAILED for check in result.decision.checks) or any(silent)
 
 
 def _nothing(_result: Result) -> None:
