@@ -1,11 +1,11 @@
 """What lets a release go, whatever else speaks against it: the breach has another cause, or an older beginning."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from rollbackd.decision.compare import Limits
-from rollbackd.decision.dependencies import burning_at
+from rollbackd.decision.compare import Limits, Stretch, compare, measured
+from rollbackd.decision.dependencies import burning_at, unmeasured
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.judge import judge
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
@@ -47,6 +47,8 @@ def _old_version_as_bad(facts: Facts) -> Ruling:
     beside = facts.since_onset(evidence) if evidence else None
     if beside is None or beside.level is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, f"{old.version} does not serve beside it")
+    if not beside.says_enough(facts.finding.trigger):
+        return Ruling(CheckVerdict.NOT_APPLICABLE, f"too little to tell of {old.version} since the breach: {beside}")
     return Ruling.of(
         against=limits.is_breached(beside),
         value=f"{old.version} since the breach: {beside}",
@@ -66,28 +68,26 @@ def _localised(facts: Facts) -> Ruling:
     if not facts.policy.spread:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no spread label")
     if not places or limits is None:
-        return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked: the new version is not everywhere, and no version_label tells it apart")
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no places to compare: none, too many, or the new version is not in all of them")
     told = []
     for label, by_value in places.items():
-        breached, healthy = _divided(facts, limits, by_value)
-        told.append(f"{label}: {len(breached)} breached, {len(healthy)} healthy of {len(by_value)}")
-        if len(breached) == 1 and healthy and len(breached) + len(healthy) == len(by_value):
-            return Ruling(CheckVerdict.FAILED, f"only {label}={breached[0]} is breached; healthy: {_named(healthy)}", _ELSEWHERE)
+        here = {place: facts.since_onset(evidence) for place, evidence in by_value.items()}
+        breached = [place for place, one in here.items() if limits.is_breached(one)]
+        others = {place: one for place, one in here.items() if one.level is not None and place not in breached}
+        told.append(f"{label}: {len(breached)} breached, {len(others)} healthy of {len(by_value)}")
+        if len(breached) == 1 and len(others) == len(by_value) - 1 and _stands_out(here[breached[0]], others.values(), limits):
+            return Ruling(CheckVerdict.FAILED, f"only {label}={breached[0]} is breached; healthy: {_named(others)}", _ELSEWHERE)
     return Ruling(CheckVerdict.PASSED, "; ".join(told), _ELSEWHERE)
 
 
 _ELSEWHERE: Final = "breached in one place only, while the same version is healthy in all others"
 
 
-def _divided(facts: Facts, limits: Limits, by_value: Mapping[str, IndicatorEvidence]) -> tuple[list[str], list[str]]:
-    breached: list[str] = []
-    healthy: list[str] = []
-    for value, evidence in sorted(by_value.items()):
-        here = facts.since_onset(evidence)
-        if here.level is None:
-            continue
-        (breached if limits.is_breached(here) else healthy).append(value)
-    return breached, healthy
+def _stands_out(one: Stretch, others: Collection[Stretch], limits: Limits) -> bool:
+    """All others together are clear, and it is worse than they by more than chance: a few requests without an error are no health."""
+    elsewhere = Stretch.of_all(others, is_ratio=one.is_ratio)
+    comparison = compare(one, elsewhere, limits) if others else None
+    return comparison is not None and comparison.worse_of(len(others) + 1) and limits.is_clear(elsewhere)
 
 
 def _recurrent(facts: Facts) -> Ruling:
@@ -107,16 +107,18 @@ def _recurrent(facts: Facts) -> Ruling:
         told.append(f"{span(ago)} ago: breached in {100 * share:.0f} % of the measurements{because}")
     if not told:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked")
-    measured = any("not measured" not in line for line in told)
-    return Ruling(CheckVerdict.PASSED if measured else CheckVerdict.NOT_APPLICABLE, "; ".join(told), _OTHER_DAYS)
+    any_told = any("not measured" not in line for line in told)
+    return Ruling(CheckVerdict.PASSED if any_told else CheckVerdict.NOT_APPLICABLE, "; ".join(told), _OTHER_DAYS)
 
 
 _OTHER_DAYS: Final = "breached at this time 1 or 7 days ago, under another version and without a release of its own"
 
 
 def _share_breached(facts: Facts, evidence: IndicatorEvidence) -> float | None:
-    """By the limits that hold now; None when under half of the steps were measured: history that is not there proves nothing."""
+    """By the limits that hold now; None when under half of the steps were measured, or with too few requests: that proves nothing."""
     trigger, baseline = facts.finding.trigger, facts.finding.baseline
+    if not measured(trigger, evidence).says_enough(trigger):
+        return None
     verdicts = [judge(trigger, one.value, baseline=baseline)[0] for one in evidence.readings if one.value is not None]
     if not verdicts or 2 * len(verdicts) < len(evidence.readings):
         return None
@@ -138,12 +140,14 @@ def _dependency_first(facts: Facts) -> Ruling:
     for name, dependency in dependencies.items():
         burning = burning_at(began, name, dependency, facts.now)
         if burning is None:
+            told.append(f"{name} was {'not measured' if unmeasured(dependency, began) else 'healthy'} when the breach began")
             continue
         since = "before the look-back" if burning.since is None else clock_time(burning.since)
-        if burning.since is None or (burning.since < began and burning.since < suspect.started_at - facts.slack):
+        first = burning.since is None or (burning.since < began and burning.since < suspect.started_at - facts.slack)
+        if first and burning.is_sure:
             return Ruling(CheckVerdict.FAILED, f"{name} is breached ({burning.trigger}) since {since}", _BELOW)
-        told.append(f"{name} is breached since {since}")
-    return Ruling(CheckVerdict.PASSED, "; ".join(told) or f"healthy when the breach began: {_named(dependencies)}", _BELOW)
+        told.append(f"{name} is breached since {since}" + (", by too few requests to tell" if not burning.is_sure else ""))
+    return Ruling(CheckVerdict.PASSED, "; ".join(told) or "not asked", _BELOW)
 
 
 _BELOW: Final = "a service that this one depends on was breached before both the breach and the release"

@@ -164,11 +164,12 @@ def _no_dependency(facts: Facts) -> Ruling:
     limit = "no service that it depends on was breached by then and had a release of its own"
     told, unknown = [], [name for name in facts.policy.depends_on if name not in dependencies]
     for name, dependency in dependencies.items():
-        burning = burning_at(began + facts.finding.step, name, dependency, facts.now)
+        moment = began + facts.finding.step
+        burning, missing = burning_at(moment, name, dependency, facts.now), unmeasured(dependency, moment)
         if burning is not None and burning.release is not None:
             return Ruling(CheckVerdict.FAILED, f"{name} is breached as well, and {burning.release.version} was released there", limit)
-        if burning is None and unmeasured(dependency) is not None:
-            unknown.append(f"{name} ({unmeasured(dependency)})")
+        if burning is None and missing is not None:
+            unknown.append(f"{name} ({missing})")
         told.append(f"{name} is {'breached, with no release of its own' if burning else 'healthy'}")
     if unknown:
         return Ruling(CheckVerdict.UNKNOWN, f"not measured: {', '.join(unknown)}", limit)

@@ -44,12 +44,9 @@ class Gatherer:
 
     async def _context(self, policy: ServicePolicy, asked: Wanted, now: datetime) -> Context:
         indicator, since_onset = asked.trigger.indicator, now - asked.since
-        pool_window = max(asked.trigger.hold_for, indicator.window)
         label = policy.version_label
         async with together() as group:
-            before = group.create_task(
-                self._measurer.evidence(policy, indicator, now=asked.suspect.started_at, lookback=policy.baseline, pool_window=pool_window)
-            )
+            before = group.create_task(self._measurer.evidence(policy, indicator, now=asked.suspect.started_at, lookback=policy.baseline))
             seen = group.create_task(self._values(policy, asked.trigger, label, now)) if label else None
             narrowed = {version: _narrowed(policy, label, version) for version in asked.versions} if label else {}
             back = since_onset if indicator.is_ratio else max(since_onset, policy.baseline)
@@ -59,16 +56,22 @@ class Gatherer:
                 ago: group.create_task(self._measurer.past(policy, indicator, now=now - ago, lookback=asked.trigger.hold_for))
                 for ago in asked.earlier
             }
-            targets = {one.release: group.create_task(self._served(policy, asked.trigger, one)) for one in asked.targets}
-            dependencies = {name: group.create_task(self._dependency(self._services[name], now)) for name in asked.dependencies}
+            asked_already = {one.release for one in asked.targets if _is_before(one, asked.suspect, policy)}
+            targets = {
+                one.release: group.create_task(self._served(policy, asked.trigger, one))
+                for one in asked.targets
+                if one.release not in asked_already
+            }
+        found = {name: task.result() for name, task in places.items()}
         return Context(
             before=before.result(),
             versions_seen=seen.result() if seen else None,
             versions=versions.result(),
-            places={name: task.result() for name, task in places.items()},
+            places={name: values for name, values in found.items() if values},
+            unread=frozenset(name for name, values in found.items() if values is None),
             earlier={ago: task.result() for ago, task in earlier.items()},
-            targets={release: task.result() for release, task in targets.items()},
-            dependencies={name: task.result() for name, task in dependencies.items()},
+            targets={one.release: (targets.get(one.release) or before).result() for one in asked.targets},
+            dependencies=await self._dependencies(asked.dependencies, now),
         )
 
     async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime) -> IndicatorEvidence:
@@ -90,12 +93,14 @@ class Gatherer:
             }
         return {name: task.result() for name, task in asked.items()}
 
-    async def _places(self, policy: ServicePolicy, asked: Wanted, label: str, now: datetime) -> Mapping[str, IndicatorEvidence]:
-        """By the value of a spread label; empty where they cannot be read, or are too many to compare."""
+    async def _places(self, policy: ServicePolicy, asked: Wanted, label: str, now: datetime) -> Mapping[str, IndicatorEvidence] | None:
+        """By the value of a spread label; empty where there are none, or too many to compare. None: they cannot be read."""
         if policy.version_label and asked.place_version:
             policy = _narrowed(policy, policy.version_label, asked.place_version)
         values = await self._values(policy, asked.trigger, label, now)
-        if not values or len(values) > PLACES_AT_MOST:
+        if values is None:
+            return None
+        if len(values) > PLACES_AT_MOST:
             return {}
         return await self._each({value: _narrowed(policy, label, value) for value in values}, asked.trigger, now, now - asked.since)
 
@@ -110,11 +115,25 @@ class Gatherer:
         lookback = min(policy.baseline, served.until - served.release.started_at)
         return await self._measurer.past(policy, trigger.indicator, now=served.until, lookback=lookback)
 
+    async def _dependencies(self, names: Iterable[str], now: datetime) -> Mapping[str, Dependency]:
+        """After everything else: they may be many, or slow to be measured, and what waits behind them would be late.
+
+        An incident keeps the config that it began with: what it depended on then, and is in no config now, is not measured.
+        """
+        async with together() as group:
+            asked = {name: group.create_task(self._dependency(self._services[name], now)) for name in names if name in self._services}
+        return {name: task.result() for name, task in asked.items()}
+
     async def _dependency(self, policy: ServicePolicy, now: datetime) -> Dependency:
         async with together() as group:
             evidence = group.create_task(self.evidence(policy, now))
             releases = group.create_task(self._releases_of(policy.name))
         return Dependency(policy=policy, evidence=evidence.result(), releases=_newest_first(releases.result()))
+
+
+def _is_before(served: Served, suspect: Release, policy: ServicePolicy) -> bool:
+    """Whether the time that it last served is the time before the suspect: only if it served for all of that."""
+    return served.until == suspect.started_at and served.until - served.release.started_at >= policy.baseline
 
 
 def _narrowed(policy: ServicePolicy, label: str, value: str) -> ServicePolicy:

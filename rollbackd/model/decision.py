@@ -112,6 +112,7 @@ class Context:
     versions_seen: frozenset[str] | None = None
     versions: Mapping[str, IndicatorEvidence] = field(default_factory=dict)  # by version: the suspect's and the one before it
     places: Mapping[str, Mapping[str, IndicatorEvidence]] = field(default_factory=dict)  # by spread label, by its value
+    unread: frozenset[str] = frozenset()  # spread labels whose values could not be read
     earlier: Mapping[timedelta, IndicatorEvidence] = field(default_factory=dict)  # by how long ago
     targets: Mapping[Release, IndicatorEvidence] = field(default_factory=dict)  # of the last hour that each of them served
     dependencies: Mapping[str, Dependency] = field(default_factory=dict)  # by service

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
 from rollbackd.model.measurement import IndicatorEvidence, PooledCounts, Reading
@@ -36,6 +37,9 @@ class Fault:
 
     reason: Reason
     detail: str
+
+
+_NOTHING: Final[Mapping[Part, Answer | Fault]] = MappingProxyType({})
 
 
 def steps(now: datetime, step: timedelta, lookback: timedelta) -> tuple[datetime, ...]:
@@ -81,10 +85,13 @@ def evidence(
     *,
     at: Sequence[datetime],
     ranges: Mapping[Part, Answer | Fault],
-    pool: Mapping[Part, Answer | Fault],
-    pool_window: timedelta,
+    pool: Mapping[Part, Answer | Fault] = _NOTHING,
+    pool_window: timedelta | None = None,
 ) -> IndicatorEvidence:
-    """`at` are the steps that `ranges` were asked for. One fault among the ranges and nothing is measured: half of it proves nothing."""
+    """`at` are the steps that `ranges` were asked for; without a `pool_window` nothing was pooled.
+
+    One fault among the ranges and nothing is measured: half of it proves nothing.
+    """
     queries = range_queries(policy, indicator, of_the_past=Part.NEWEST not in ranges)
     query = f"({queries[Part.BAD]}) / ({queries[Part.TOTAL]})" if indicator.is_ratio else queries[Part.QUERY]
     unmeasured = IndicatorEvidence(indicator=indicator.name, query=query, step=policy.scrape_interval, readings=())
@@ -92,7 +99,8 @@ def evidence(
         return replace(unmeasured, reason=failed.reason, detail=failed.detail)
     points = {part: at_steps(answer, at, policy.scrape_interval) for part, answer in ranges.items() if isinstance(answer, Answer)}
     readings = _readings(policy, indicator, at, points)
-    pooled = _pooled(policy, indicator, pool, pool_window, births=points[Part.BIRTHS][-1] if Part.BIRTHS in points else ())
+    births = points[Part.BIRTHS][-1] if Part.BIRTHS in points else ()
+    pooled = _pooled(policy, indicator, pool, pool_window, births=births) if pool_window else None
     return replace(unmeasured, readings=readings, pooled=pooled, newest_sample_at=readings[-1].sample_at)
 
 
@@ -182,7 +190,7 @@ def _pooled(
     policy: ServicePolicy, indicator: Indicator, pool: Mapping[Part, Answer | Fault], window: timedelta, *, births: Point
 ) -> PooledCounts | None:
     queries = pool_queries(policy, indicator, window)
-    if not queries or not pool:
+    if not queries:
         return None
     unknown = PooledCounts(window=window, query=" of ".join(queries.values()))
     if failed := _first_fault(pool):

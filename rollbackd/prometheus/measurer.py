@@ -35,25 +35,19 @@ class Measurer:
         self._check_clock = check_clock
 
     async def evidence(
-        self, policy: ServicePolicy, indicator: Indicator, *, now: datetime, lookback: timedelta, pool_window: timedelta
+        self, policy: ServicePolicy, indicator: Indicator, *, now: datetime, lookback: timedelta, pool_window: timedelta | None = None
     ) -> IndicatorEvidence:
-        """The indicator at every scrape interval from now back to now - lookback, and its counts over the `pool_window` up to now."""
+        """The indicator at every scrape interval from now back to now - lookback; with a `pool_window` its counts over that as well."""
         client = self._clients[policy.prometheus]
         at = measure.steps(now, policy.scrape_interval, lookback)
         async with together() as group:
             ranges = group.create_task(self._ranges(client, policy, at, measure.range_queries(policy, indicator)))
             pool = {
                 part: group.create_task(self._believed(client.query(query, at=now)), name=f"pool {part}")
-                for part, query in measure.pool_queries(policy, indicator, pool_window).items()
+                for part, query in (measure.pool_queries(policy, indicator, pool_window) if pool_window else {}).items()
             }
-        return measure.evidence(
-            policy,
-            indicator,
-            at=at,
-            ranges=ranges.result(),
-            pool={part: task.result() for part, task in pool.items()},
-            pool_window=pool_window,
-        )
+        counted = {part: task.result() for part, task in pool.items()}
+        return measure.evidence(policy, indicator, at=at, ranges=ranges.result(), pool=counted, pool_window=pool_window)
 
     async def past(self, policy: ServicePolicy, indicator: Indicator, *, now: datetime, lookback: timedelta) -> IndicatorEvidence:
         """The indicator as it stood at the steps up to a `now` that may lie days back: to compare with, never to act on.
@@ -63,7 +57,7 @@ class Measurer:
         client = self._clients[policy.prometheus]
         at = measure.steps(now, policy.scrape_interval, lookback)
         ranges = await self._ranges(client, policy, at, measure.range_queries(policy, indicator, of_the_past=True))
-        return measure.evidence(policy, indicator, at=at, ranges=ranges, pool={}, pool_window=lookback)
+        return measure.evidence(policy, indicator, at=at, ranges=ranges)
 
     async def value(self, policy: ServicePolicy, query: str, *, now: datetime) -> Reading:
         """The one number of a query of a runbook or a check; nothing is known of the age of its samples."""

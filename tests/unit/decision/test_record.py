@@ -42,6 +42,7 @@ ORDER = (
     "settling",
     "target",
     "running_version",
+    "answers",
     "side_by_side",
     "onset",
     "before_and_after",
