@@ -11,6 +11,7 @@ from rollbackd.clock import Clock
 from rollbackd.decision.decide import decide
 from rollbackd.decision.follow import Follow, follow
 from rollbackd.decision.nearest import variations
+from rollbackd.decision.record import stands_in_the_way
 from rollbackd.errors import RollbackdError
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
@@ -169,11 +170,18 @@ def _act_by_mode(judged: Judged, policy: ServicePolicy, now: datetime) -> Move:
 
 
 def _propose(judged: Judged, now: datetime) -> Move:
-    return Move.to(Event.PROPOSE, replace(judged.incident, proposed_at=now), judged.decision)
+    return Move.to(Event.PROPOSE, replace(judged.incident, proposed_at=now, detail=_objection(judged)), judged.decision)
 
 
 def _escalate(judged: Judged, policy: ServicePolicy, now: datetime) -> Move:
     """In observe nobody is asked to do anything: the case is written down and closed."""
     if policy.mode is Mode.OBSERVE:
         return Move.close(judged.incident, Outcome.ESCALATED, judged.decision)
-    return Move.to(Event.ESCALATE, replace(judged.incident, escalated_at=now), judged.decision)
+    return Move.to(Event.ESCALATE, replace(judged.incident, escalated_at=now, detail=_objection(judged)), judged.decision)
+
+
+def _objection(judged: Judged) -> str:
+    """What stands in the way, for whoever is asked: why there is no plan, or the check that decided and what it found."""
+    check = next(filter(stands_in_the_way, judged.decision.checks), None)
+    found = f"{check.name}: {check.value}" if check is not None and check.value else ""
+    return judged.incident.detail or found

@@ -111,6 +111,20 @@ async def test_without_a_plan_a_person_is_asked_and_told_why() -> None:
     assert "--force" in move.incident.detail
 
 
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        (case_of(releases=[V2]), "target: 0 recorded before v2"),
+        (case_of("B9", releases=[release("v2", ago=40 * MINUTE), V1]), "soon_after: the breach began 38 min after v2 was live"),
+        (case_of(), ""),
+    ],
+)
+async def test_whoever_is_asked_hears_what_stands_in_the_way(case: Case, said: str) -> None:
+    move = await judge(case).deciding(incident(mode=Mode.PROPOSE), policy(mode=Mode.PROPOSE))
+    assert move.incident.detail.startswith(said)
+    assert bool(move.incident.detail) is bool(said)
+
+
 class TestNearest:
     """Said with the last word on a case that was held, and with what people are asked; not at each look."""
 
