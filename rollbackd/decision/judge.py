@@ -28,7 +28,7 @@ def judge(trigger: Trigger, value: float, *, baseline: float | None = None, newb
     """A newborn counter still lacks its first increase: what looks healthy may not be, what is breached is."""
     if not math.isfinite(value):
         return Verdict.UNKNOWN, Reason.NOT_A_NUMBER
-    if trigger.is_relative and baseline is None:
+    if trigger.is_relative and (baseline is None or (baseline <= 0 and trigger.at_least is None)):  # times nothing is no limit
         return Verdict.UNKNOWN, Reason.NO_BASELINE
     if trigger.breach.holds(value, baseline=baseline, at_least=trigger.at_least):
         return Verdict.BREACHED, Reason.BREACH

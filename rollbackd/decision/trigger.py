@@ -213,6 +213,8 @@ def _limit_in_words(trigger: Trigger, baseline: float | None, steps: int) -> str
     told = [str(trigger.breach)]
     if baseline is not None:
         told = [f"{trigger.breach} the baseline of {baseline:.4g}, that is {_limit(trigger, baseline):.4g}"]
+        if baseline <= 0 and trigger.at_least is None:
+            told = [f"{trigger.breach} the baseline of {baseline:.4g}, which limits nothing: set at_least"]
     if trigger.min_requests:
         told.append(f"at least {trigger.min_requests:,} requests")
     told.append(f"now and in {_needed(steps)} of {steps} measurements over {span(trigger.hold_for)}")
