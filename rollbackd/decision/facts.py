@@ -24,6 +24,7 @@ class Facts:
     case: Case
     releases: tuple[Release, ...]  # newest first; that have begun
     findings: tuple[Finding, ...]  # of every trigger
+    finding: Finding  # the one that the decision rests on
     now: datetime
 
     @classmethod
@@ -34,12 +35,7 @@ class Facts:
         findings = [
             confirm(trigger, evidence_of(case, trigger), case.alert, case.policy, releases, now) for trigger in case.policy.triggers
         ]
-        return cls(case=case, releases=releases, findings=tuple(findings), now=now)
-
-    @property
-    def finding(self) -> Finding:
-        """The one that the decision rests on."""
-        return carrying(self.findings, self.case.alert)
+        return cls(case=case, releases=releases, findings=tuple(findings), finding=carrying(findings, case.alert), now=now)
 
     @property
     def evidence(self) -> IndicatorEvidence:
