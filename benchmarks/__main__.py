@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from benchmarks import bench_action, bench_idle, bench_prometheus, bench_services, intake
+from benchmarks import bench_action, bench_decide, bench_idle, bench_prometheus, bench_services, intake
 from benchmarks.others import WORTH_A_WORD, Others
 from benchmarks.result import HEADINGS, Result
 from rollbackd.clock import SystemClock, rfc3339
@@ -21,6 +21,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Coroutine[Any, Any, Sequence[Result]
     "action": bench_action.run,
     "prometheus": bench_prometheus.run,
     "services": bench_services.run,
+    "decide": bench_decide.run,
     "idle": bench_idle.run,
 })  # fmt: skip
 

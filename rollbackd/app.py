@@ -107,7 +107,7 @@ async def running(
         commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
         prober = Prober(commands, measurer, clock)
         register = Register(store.releases, clock)
-        sources = Sources(store.releases, commands.ask_source)
+        sources = Sources(store.releases, commands.ask_source, clock)
         pinned = Pinned(store)
         bell = Bell()
         reporting = Reporting(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain, dropwhile
 from typing import Final
 
 from rollbackd.decision.compare import stretch
@@ -69,12 +70,13 @@ def _onset(trigger: Trigger, dependency: Dependency, moment: datetime, now: date
     end = moment - trigger.hold_for - trigger.indicator.window
     baseline = usual(evidence, end - dependency.policy.baseline, end) if trigger.is_relative else None
     back = now - evidence.readings[0].at
-    steps = [step for step in judge_steps(trigger, evidence, baseline=baseline, now=now, back=back) if step.at <= moment]
-    while steps and steps[0].verdict is Verdict.UNKNOWN and moment - steps[0].at < _NEAR * evidence.step:
-        steps = steps[1:]
-    if not steps or steps[0].verdict is not Verdict.BREACHED:
+    steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=back)
+    until_then = dropwhile(lambda step: step.at > moment, steps)
+    told = dropwhile(lambda step: step.verdict is Verdict.UNKNOWN and moment - step.at < _NEAR * evidence.step, until_then)
+    last = next(told, None)
+    if last is None or last.verdict is not Verdict.BREACHED:
         return None
-    return _Began(find_onset(steps).at)
+    return _Began(find_onset(chain([last], told)).at)
 
 
 def _own_release(dependency: Dependency, since: datetime | None, moment: datetime) -> Release | None:

@@ -7,7 +7,7 @@ from typing import Final
 from rollbackd.decision.compare import Limits, Stretch, compare, measured
 from rollbackd.decision.dependencies import burning_at, unmeasured
 from rollbackd.decision.facts import Facts
-from rollbackd.decision.judge import judge
+from rollbackd.decision.judge import judging
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
 from rollbackd.model.decision import CheckVerdict
 from rollbackd.model.measurement import IndicatorEvidence, Verdict
@@ -129,10 +129,11 @@ _OTHER_DAYS: Final = "breached at this time 1 or 7 days ago, under another versi
 
 def _share_breached(facts: Facts, evidence: IndicatorEvidence) -> float | None:
     """By the limits that hold now; None when under half of the steps were measured, or with too few requests: that proves nothing."""
-    trigger, baseline = facts.finding.trigger, facts.finding.baseline
+    trigger = facts.finding.trigger
     if not measured(trigger, evidence).says_enough(trigger):
         return None
-    verdicts = [judge(trigger, one.value, baseline=baseline)[0] for one in evidence.readings if one.value is not None]
+    said = judging(trigger, facts.finding.baseline)
+    verdicts = [said(one.value, False)[0] for one in evidence.readings if one.value is not None]
     if not verdicts or 2 * len(verdicts) < len(evidence.readings):
         return None
     return sum(verdict is Verdict.BREACHED for verdict in verdicts) / len(verdicts)

@@ -22,22 +22,20 @@ CLOCK_SLACK: Final = timedelta(seconds=5)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     case: Case
-    releases: tuple[Release, ...]  # newest first
+    releases: tuple[Release, ...]  # newest first; that have begun
     findings: tuple[Finding, ...]  # of every trigger
+    finding: Finding  # the one that the decision rests on
     now: datetime
 
     @classmethod
     def of(cls, case: Case, now: datetime) -> Self:
-        releases = tuple(sorted(case.releases, key=lambda release: release.started_at, reverse=True))  # of two at once the later recorded
+        """What is recorded for a later time is nobody's cause and no way back yet, and takes nothing from what serves now."""
+        begun = [release for release in case.releases if release.started_at - now <= CLOCK_SLACK]
+        releases = tuple(sorted(begun, key=lambda release: release.started_at, reverse=True))  # of two at once the later recorded
         findings = [
             confirm(trigger, evidence_of(case, trigger), case.alert, case.policy, releases, now) for trigger in case.policy.triggers
         ]
-        return cls(case=case, releases=releases, findings=tuple(findings), now=now)
-
-    @property
-    def finding(self) -> Finding:
-        """The one that the decision rests on."""
-        return carrying(self.findings, self.case.alert)
+        return cls(case=case, releases=releases, findings=tuple(findings), finding=carrying(findings, case.alert), now=now)
 
     @property
     def evidence(self) -> IndicatorEvidence:

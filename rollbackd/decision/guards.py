@@ -5,12 +5,13 @@ from datetime import datetime
 from typing import Final
 
 from rollbackd.decision import fleet, freeze
+from rollbackd.decision.facts import CLOCK_SLACK
 from rollbackd.decision.record import Rule, Ruling, ask_all, clock_time, span
 from rollbackd.decision.trigger import LATE_DELIVERY
 from rollbackd.model.decision import Case, Check, CheckVerdict, History
 from rollbackd.model.policy import BudgetPolicy, WhileRolling
 from rollbackd.model.reason import Reason
-from rollbackd.model.release import Release, ReleaseKind, ReleaseStatus
+from rollbackd.model.release import MOST_AHEAD, Release, ReleaseKind, ReleaseStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,20 +128,26 @@ def _fleet_brake(scene: Scene) -> Ruling:
 
 
 def _release_in_progress(scene: Scene) -> Ruling:
-    """A release newer than the suspect counts as well: it may be the fix. An older one that never ended was overtaken."""
+    """A release newer than the suspect counts as well: it may be the fix. An older one that never ended was overtaken.
+
+    One that is recorded for a moment ahead comes from a clock ahead of this one, and may be reaching production already.
+    """
     suspect, while_rolling = scene.suspect, scene.case.policy.while_rolling
     if suspect is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no suspect")
     rolling = sorted(
-        release.version
-        for release in scene.case.releases
-        if release.status is ReleaseStatus.ROLLING and release.started_at >= suspect.started_at
+        release.version for release in scene.case.releases if release.started_at >= suspect.started_at and _is_under_way(release, scene.now)
     )
     return Ruling.of(
         against=bool(rolling) and while_rolling is not WhileRolling.ACT,
         value=f"still rolling: {', '.join(rolling)}" if rolling else f"{suspect.version} is {suspect.status}, nothing is rolling",
         limit=f"while_rolling: {while_rolling}; lets go when the release is live or has failed",
     )
+
+
+def _is_under_way(release: Release, now: datetime) -> bool:
+    ahead = release.started_at - now
+    return ahead <= MOST_AHEAD and (release.status is ReleaseStatus.ROLLING or ahead > CLOCK_SLACK)
 
 
 def _settling(scene: Scene) -> Ruling:

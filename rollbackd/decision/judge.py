@@ -1,12 +1,21 @@
 """What one number says of a trigger: breached, healthy, or unknown, which lies between the two conditions and wherever data is missing."""
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from rollbackd.model.measurement import IndicatorEvidence, Reading, Verdict
 from rollbackd.model.policy import Trigger
 from rollbackd.model.reason import Reason
+
+Said = tuple[Verdict, Reason]
+
+_MEASURED: Final = frozenset({Reason.BREACH, Reason.CLEAR, Reason.DEAD_BAND})
+_BREACHED: Final = (Verdict.BREACHED, Reason.BREACH)
+_HEALTHY: Final = (Verdict.HEALTHY, Reason.CLEAR)
+_BETWEEN: Final = (Verdict.UNKNOWN, Reason.DEAD_BAND)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,34 +30,66 @@ class Judged:
     @property
     def measured(self) -> bool:
         """Whether it says something: a value in the dead band does, it is no breach. Anything else could be one."""
-        return self.reason in {Reason.BREACH, Reason.CLEAR, Reason.DEAD_BAND}
+        return self.reason in _MEASURED
 
 
-def judge(trigger: Trigger, value: float, *, baseline: float | None = None, newborn: bool = False) -> tuple[Verdict, Reason]:
+def judge(trigger: Trigger, value: float, *, baseline: float | None = None, newborn: bool = False) -> Said:
     """A newborn counter still lacks its first increase: what looks healthy may not be, what is breached is."""
-    if not math.isfinite(value):
-        return Verdict.UNKNOWN, Reason.NOT_A_NUMBER
-    if trigger.is_relative and baseline is None:
-        return Verdict.UNKNOWN, Reason.NO_BASELINE
-    if trigger.breach.holds(value, baseline=baseline, at_least=trigger.at_least):
-        return Verdict.BREACHED, Reason.BREACH
-    if not trigger.clear.holds(value, baseline=baseline):
-        return Verdict.UNKNOWN, Reason.DEAD_BAND
-    return (Verdict.UNKNOWN, Reason.COUNTER_BIRTH) if newborn else (Verdict.HEALTHY, Reason.CLEAR)
+    return judging(trigger, baseline)(value, newborn)
+
+
+def judging(trigger: Trigger, baseline: float | None) -> Callable[[float, bool], Said]:
+    """`judge` of a value and whether it is a newborn's, for many of them: the trigger's two limits are worked out once."""
+    if trigger.is_relative and (baseline is None or (baseline <= 0 and trigger.at_least is None)):  # times nothing is no limit
+        return lambda value, _newborn: (Verdict.UNKNOWN, Reason.NO_BASELINE if math.isfinite(value) else Reason.NOT_A_NUMBER)
+    is_breached = trigger.breach.test(baseline=baseline, at_least=trigger.at_least)
+    is_clear = trigger.clear.test(baseline=baseline)
+
+    def said(value: float, newborn: bool) -> Said:  # noqa: FBT001 - asked once a step
+        if not math.isfinite(value):
+            return Verdict.UNKNOWN, Reason.NOT_A_NUMBER
+        if is_breached(value):
+            return _BREACHED
+        if not is_clear(value):
+            return _BETWEEN
+        return (Verdict.UNKNOWN, Reason.COUNTER_BIRTH) if newborn else _HEALTHY
+
+    return said
 
 
 def judge_steps(
     trigger: Trigger, evidence: IndicatorEvidence, *, baseline: float | None, now: datetime, back: timedelta
-) -> tuple[Judged, ...]:
-    """Each step from `now` back, newest first. A step that the evidence does not hold is unknown: leaving data out proves nothing."""
-    readings = {round((now - reading.at) / evidence.step): reading for reading in evidence.readings}
-    absent = evidence.reason or Reason.NO_SERIES
-    steps = (readings.get(k) or Reading(now - k * evidence.step, None, absent) for k in range(back // evidence.step + 1))
-    return tuple(_judge_reading(trigger, reading, baseline) for reading in steps)
+) -> Iterator[Judged]:
+    """Each step from `now` back, newest first, judged as it is asked for.
+
+    A step that the evidence does not hold is unknown: leaving data out proves nothing.
+    """
+    said, absent = judging(trigger, baseline), evidence.reason or Reason.NO_SERIES
+    for at, reading in _by_step(evidence, now, back // evidence.step + 1):
+        if reading is None:
+            yield Judged(at, Verdict.UNKNOWN, absent)
+        elif reading.value is None:
+            yield Judged(reading.at, Verdict.UNKNOWN, reading.reason or Reason.UNKNOWN)
+        else:
+            yield Judged(reading.at, *said(reading.value, reading.newborn), reading.value)
 
 
-def _judge_reading(trigger: Trigger, reading: Reading, baseline: float | None) -> Judged:
-    if reading.value is None:
-        return Judged(reading.at, Verdict.UNKNOWN, reading.reason or Reason.UNKNOWN)
-    verdict, reason = judge(trigger, reading.value, baseline=baseline, newborn=reading.newborn)
-    return Judged(reading.at, verdict, reason, reading.value)
+def _by_step(evidence: IndicatorEvidence, now: datetime, count: int) -> Iterator[tuple[datetime, Reading | None]]:
+    """Each step with its reading, which lies where evidence keeps it: the last one now, the others a step apart.
+
+    From the first one on that does not, each is looked for among all of them; a time that was rounded on the way is still its step's.
+    """
+    step, readings = evidence.step, evidence.readings
+    half, at = step / 2, now
+    for k in range(min(count, len(readings))):
+        reading = readings[-1 - k]
+        if not (reading.at == at or abs(reading.at - at) < half):
+            break
+        yield at, reading
+        at -= step
+    else:
+        k = min(count, len(readings))
+    if k < count:
+        found = {round((now - reading.at) / step): reading for reading in readings} if k < len(readings) else {}
+        for later in range(k, count):
+            yield now - later * step, found.get(later)

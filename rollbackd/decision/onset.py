@@ -25,27 +25,32 @@ class Onset:
 
 
 def find_onset(steps: Iterable[Judged]) -> Onset:
-    """`steps` newest first, the newest one breached, back to the end of the look-back."""
-    steps = tuple(steps)
-    return Onset(
-        at=_began(steps, unmeasured=Verdict.UNKNOWN),
-        earliest=_began(steps, unmeasured=Verdict.BREACHED),
-        latest=_began(steps, unmeasured=Verdict.HEALTHY),
-    )
-
-
-def _began(steps: Iterable[Judged], *, unmeasured: Verdict) -> datetime | None:
-    """The first step of the newest run of breached ones, when a step that was not measured counts as `unmeasured`."""
-    began: datetime | None = None
-    bridged = 0
+    """`steps` newest first, the newest one breached, back to the end of the look-back; no more of them is taken than it needs."""
+    runs = [_Run(Verdict.UNKNOWN), _Run(Verdict.BREACHED), _Run(Verdict.HEALTHY)]
+    going = list(runs)
     for step in steps:
-        match step.verdict if step.measured else unmeasured:
+        going = [run for run in going if run.goes_on(step)]
+        if not going:
+            break
+    at, earliest, latest = (None if run in going else run.began for run in runs)
+    return Onset(at=at, earliest=earliest, latest=latest)
+
+
+@dataclass(slots=True, eq=False)
+class _Run:
+    """The newest run of breached steps, when one that was not measured counts as `unmeasured`. One that never ends has no begin."""
+
+    unmeasured: Verdict
+    began: datetime | None = None
+    bridged: int = 0
+
+    def goes_on(self, step: Judged) -> bool:
+        match step.verdict if step.measured else self.unmeasured:
             case Verdict.BREACHED:
-                began, bridged = step.at, 0
+                self.began, self.bridged = step.at, 0
+                return True
             case Verdict.HEALTHY:
-                return began
+                return False
             case Verdict.UNKNOWN:
-                bridged += 1
-                if bridged > BRIDGED_STEPS:
-                    return began
-    return None
+                self.bridged += 1
+                return self.bridged <= BRIDGED_STEPS

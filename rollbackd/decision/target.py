@@ -10,7 +10,7 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Final
 
-from rollbackd.decision.judge import judge
+from rollbackd.decision.judge import judging
 from rollbackd.model.decision import Case, Check, CheckVerdict
 from rollbackd.model.measurement import IndicatorEvidence, Verdict
 from rollbackd.model.policy import Trigger
@@ -51,9 +51,9 @@ def candidates(suspect: Release, releases: tuple[Release, ...]) -> tuple[Release
 
 def seen_unhealthy(trigger: Trigger, evidence: Mapping[Release, IndicatorEvidence], baseline: float | None) -> Mapping[Release, str]:
     """Of which releases it was measured that they were breached most of the time when they last served. No history proves nothing."""
-    unhealthy = {}
+    unhealthy, said = {}, judging(trigger, baseline)
     for release, last_hour in evidence.items():
-        verdicts = [judge(trigger, one.value, baseline=baseline)[0] for one in last_hour.readings if one.value is not None]
+        verdicts = [said(one.value, False)[0] for one in last_hour.readings if one.value is not None]
         breached = verdicts.count(Verdict.BREACHED)
         if len(verdicts) >= _ENOUGH_STEPS and 2 * breached > len(verdicts):
             unhealthy[release] = f"{release.version} was breached in {breached} of {len(verdicts)} measurements when it last served"

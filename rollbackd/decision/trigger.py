@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain, islice
 from statistics import median
 from typing import Final
 
@@ -60,12 +61,13 @@ def confirm(  # noqa: PLR0917 - each is a thing of its own kind, and the types t
     """Confirmed: over the last `for`, the last step is breached, four of five steps are, and so are the pooled counts."""
     baseline = _baseline(trigger, evidence, alert, policy, releases) if trigger.is_relative else None
     steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=policy.blame_window + trigger.hold_for)
-    held = steps[: trigger.hold_for // evidence.step + 1]
-    evidence = _with_enough(trigger, evidence, find_onset(steps).at, releases, now)
-    missing = _missing(trigger, evidence, alert, steps[0])
+    held = tuple(islice(steps, trigger.hold_for // evidence.step + 1))
+    last, onset = held[0], find_onset(chain(held, steps))
+    evidence = _with_enough(trigger, evidence, onset.at, releases, now)
+    missing = _missing(trigger, evidence, alert, last)
     if missing is not None:
         reason = Reason.UNKNOWN
-    elif steps[0].verdict is Verdict.HEALTHY:
+    elif last.verdict is Verdict.HEALTHY:
         reason = Reason.HEALTHY
     elif _mostly_breached(held) and _pooled_breached(trigger, evidence.pooled, baseline):
         reason = Reason.CONFIRMED
@@ -74,10 +76,10 @@ def confirm(  # noqa: PLR0917 - each is a thing of its own kind, and the types t
     return Finding(
         trigger=trigger,
         reason=reason,
-        verdict=steps[0].verdict if missing is None else Verdict.UNKNOWN,
-        value=steps[0].value,
+        verdict=last.verdict if missing is None else Verdict.UNKNOWN,
+        value=last.value,
         limit=_limit(trigger, baseline),
-        onset=find_onset(steps) if reason is Reason.CONFIRMED else None,
+        onset=onset if reason is Reason.CONFIRMED else None,
         step=evidence.step,
         baseline=baseline,
         check=Check(
@@ -213,6 +215,8 @@ def _limit_in_words(trigger: Trigger, baseline: float | None, steps: int) -> str
     told = [str(trigger.breach)]
     if baseline is not None:
         told = [f"{trigger.breach} the baseline of {baseline:.4g}, that is {_limit(trigger, baseline):.4g}"]
+        if baseline <= 0 and trigger.at_least is None:
+            told = [f"{trigger.breach} the baseline of {baseline:.4g}, which limits nothing: set at_least"]
     if trigger.min_requests:
         told.append(f"at least {trigger.min_requests:,} requests")
     told.append(f"now and in {_needed(steps)} of {steps} measurements over {span(trigger.hold_for)}")

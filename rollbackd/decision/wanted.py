@@ -58,7 +58,7 @@ def wanted(case: Case, now: datetime) -> Wanted | None:
         place_version=suspect.version if told_apart else None,
         earlier=OTHER_DAYS,
         dependencies=case.policy.depends_on,
-        targets=tuple(_served(candidates(suspect, facts.releases), facts.releases))[:TARGETS],
+        targets=tuple(_served(candidates(suspect, facts.releases)[:TARGETS], facts.releases)),
     )
 
 

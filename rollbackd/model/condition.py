@@ -44,7 +44,12 @@ class Condition:
         return limit if at_least is None else max(limit, at_least)
 
     def holds(self, value: float, *, baseline: float | None = None, at_least: float | None = None) -> bool:
-        return _COMPARE[self.comparison](value, self.limit(baseline=baseline, at_least=at_least))
+        return self.test(baseline=baseline, at_least=at_least)(value)
+
+    def test(self, *, baseline: float | None = None, at_least: float | None = None) -> Callable[[float], bool]:
+        """`holds`, for many values that are compared with the same limit."""
+        compare, limit = _COMPARE[self.comparison], self.limit(baseline=baseline, at_least=at_least)
+        return lambda value: compare(value, limit)
 
     @property
     def upward(self) -> bool:

@@ -54,7 +54,8 @@ class IndicatorEvidence:
     """Everything that was measured of one indicator in one look.
 
     `readings` lie at now - k * step, oldest first, the last one at the time of the look. An empty tuple means that the range could
-    not be measured at all; `reason` and `detail` say why, and every verdict from it is unknown.
+    not be measured at all; `reason` and `detail` say why, and every verdict from it is unknown. With readings, `detail` may say more of why
+    the last one has no value.
     """
 
     indicator: str

@@ -2,12 +2,16 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 VERSION_SYNTAX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
 """What a version or an artifact may look like: it becomes part of a command line, so nothing else is ever recorded (I11)."""
+
+
+MOST_AHEAD: Final = timedelta(minutes=5)
+"""How far two clocks may differ: what is said to begin later than that is a mistake, or a plan, and no release yet."""
 
 
 class ReleaseStatus(StrEnum):

@@ -12,7 +12,7 @@ from rollbackd.model.policy import Indicator, Reduce, ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.prometheus import promql
 from rollbackd.prometheus.answer import Answer
-from rollbackd.prometheus.point import Point, at_once, at_steps, counts, finite, instant, value
+from rollbackd.prometheus.point import Point, apart, at_once, at_steps, counts, finite, instant, value
 
 MAX_CLOCK_OFFSET: Final = timedelta(seconds=5)
 LEAST_COVERAGE: Final = 0.5
@@ -38,6 +38,8 @@ class Fault:
     reason: Reason
     detail: str
 
+
+_NAMED_LABELS: Final = 3  # of many that tell several series apart
 
 _NOTHING: Final[Mapping[Part, Answer | Fault]] = MappingProxyType({})
 
@@ -101,13 +103,25 @@ def evidence(
     readings = _readings(policy, indicator, at, points)
     births = points[Part.BIRTHS][-1] if Part.BIRTHS in points else ()
     pooled = _pooled(policy, indicator, pool, pool_window, births=births) if pool_window else None
-    return replace(unmeasured, readings=readings, pooled=pooled, newest_sample_at=readings[-1].sample_at)
+    detail = _said_of_several(readings[-1], {part: points[part][-1] for part in points})
+    return replace(unmeasured, readings=readings, pooled=pooled, newest_sample_at=readings[-1].sample_at, detail=detail)
 
 
 def reading(answer: Answer | Fault, at: datetime) -> Reading:
     """What a bare query said. How fresh its samples are, it cannot say."""
     measured = answer.reason if isinstance(answer, Fault) else value(at_once(answer), None)
     return Reading(at, None, measured) if isinstance(measured, Reason) else Reading(at, measured)
+
+
+def _said_of_several(last: Reading, here: Mapping[Part, Point]) -> str:
+    """Of the question that has the most answers, how many, what tells them apart, and what to do; empty where one was meant and came."""
+    if last.reason is not Reason.SEVERAL_SERIES:
+        return ""
+    part, point = max(((part, here.get(part, ())) for part in (Part.BAD, Part.TOTAL, Part.QUERY)), key=lambda one: len(one[1]))
+    labels = apart(point)
+    differ = f" that differ in {', '.join(labels[:_NAMED_LABELS])}" if labels else ""
+    more = f" and {len(labels) - _NAMED_LABELS} more" if len(labels) > _NAMED_LABELS else ""
+    return f"{part}: {len(point)} series{differ}{more} where one is meant: aggregate in the query, such as sum(…), or set reduce"
 
 
 def _rendered(policy: ServicePolicy, indicator: Indicator, parts: Sequence[Part], window: timedelta) -> dict[Part, str]:

@@ -41,6 +41,13 @@ def at_steps(answer: Answer, steps: Sequence[datetime], step: timedelta) -> Sequ
     return points
 
 
+def apart(point: Point) -> list[str]:
+    """The names of the labels that tell its series apart."""
+    each = [dict(labels) for labels, _ in point]
+    names = {name for labels in each for name in labels}
+    return sorted(name for name in names if len({labels.get(name) for labels in each}) > 1)
+
+
 def value(point: Point, reduce: Reduce | None) -> float | Reason:
     """The number of the one series, or of several by `reduce`."""
     if not point:

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Protocol
 
-from rollbackd.clock import Clock
+from rollbackd.clock import Clock, rfc3339
+from rollbackd.decision.record import span
 from rollbackd.errors import NotFoundError
-from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus, check_version
+from rollbackd.model.release import MOST_AHEAD, Mark, Release, ReleaseKind, ReleaseStatus, check_version
 
 OWN: Final = "rollbackd"
 """The source of the releases that rollbackd itself makes."""
@@ -65,11 +66,13 @@ class Register:
         ends when its runbook does.
 
         Raises:
-            ValueError: a version or an artifact that may not become part of a command line.
+            ValueError: a version or an artifact that may not become part of a command line, or a time that is still to come.
         """
         check_version(report.version)
         check_version(report.artifact or report.version, what="artifact")
         now = self._clock.now()
+        check_has_come(report.started_at, now, what="started_at")
+        check_has_come(report.live_at, now, what="live_at")
         status = report.status or ReleaseStatus.LIVE
         known = await self._releases.of_service(report.service)
         rollback = _own_rollback(known)
@@ -136,6 +139,13 @@ class Register:
     async def _ended(self, begun: Release, status: ReleaseStatus) -> None:
         live_at = self._clock.now() if status is ReleaseStatus.LIVE else None
         await self._releases.update(begun.service, begun.version, status=status, live_at=live_at, started_at=begun.started_at)
+
+
+def check_has_come(at: datetime | None, now: datetime, *, what: str) -> None:
+    """Raises ValueError, in words for whoever records it, when it lies further ahead than clocks differ."""
+    if at is not None and at - now > MOST_AHEAD:
+        ahead = f"{span(at - now)} ahead of this machine's clock ({span(MOST_AHEAD)} are allowed)"
+        raise ValueError(f"{what} {rfc3339(at)} is still to come, {ahead}: record it when it happens")
 
 
 def _own_rollback(releases: tuple[Release, ...]) -> Release | None:

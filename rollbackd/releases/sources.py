@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+from rollbackd.clock import Clock
 from rollbackd.errors import RollbackdError
 from rollbackd.model.policy import CommandSource, ServicePolicy
-from rollbackd.model.release import Release, ReleaseKind, ReleaseStatus
+from rollbackd.model.release import MOST_AHEAD, Release, ReleaseKind, ReleaseStatus
 from rollbackd.releases import command
 from rollbackd.releases.register import OWN, Releases
 
@@ -23,12 +24,16 @@ class Refreshed:
 
 
 class Sources:
-    def __init__(self, releases: Releases, run: command.RunSource) -> None:
+    def __init__(self, releases: Releases, run: command.RunSource, clock: Clock) -> None:
         self._releases = releases
         self._run = run
+        self._clock = clock
 
     async def refresh(self, policy: ServicePolicy) -> Refreshed:
-        """Ask the service's source now; a service whose releases are recorded over the API is always up to date."""
+        """Ask the service's source now; a service whose releases are recorded over the API is always up to date.
+
+        What a platform lists for later, such as a deploy that is scheduled, is learned when its time has come.
+        """
         source = policy.releases
         if not isinstance(source, CommandSource):
             return Refreshed()
@@ -36,6 +41,8 @@ class Sources:
             listed = await command.ask(self._run, policy, source)
         except RollbackdError as e:
             return Refreshed(problem=str(e))
+        now = self._clock.now()
+        listed = tuple(release for release in listed if release.started_at - now <= MOST_AHEAD)
         known = await self._releases.of_service(policy.name)
         rollbacks = [_Rollback(one, listed, policy.watch.duration) for one in known if one.source == OWN]
         learned = [await self._learn(release, known, rollbacks) for release in reversed(listed)]

@@ -1,7 +1,8 @@
 """What `check` warns of: configs that are valid and yet judge badly. Pure over the settings and where they are written."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Final, Protocol
 
 from rollbackd.model.matchers import Matcher, MatchOperator
@@ -36,6 +37,30 @@ def lint(settings: Settings, written: Mapping[str, Placed]) -> Iterator[Finding]
         for indicator in {indicator.name: indicator for indicator in indicators}.values():
             yield from _indicator(indicator, policy, written[name])
         yield from _triggers(policy, written[name])
+    yield from _circles(settings.services, written)
+
+
+def _circles(services: Mapping[str, ServicePolicy], written: Mapping[str, Placed]) -> Iterator[Finding]:
+    """Each circle of `depends_on` once, at the entry that leads into it from the service that comes first in the config."""
+    depends_on = {name: list(policy.depends_on) for name, policy in services.items()}
+    order = {name: position for position, name in enumerate(services)}
+    while circle := _circle(depends_on):
+        first = min(range(len(circle)), key=lambda place: order[circle[place]])
+        way = [*circle[first:], *circle[: first + 1]]
+        entry = services[way[0]].depends_on.index(way[1])
+        why = "when they break at once, none of their releases can be told to be the cause; take out what does not really depend"
+        yield written[way[0]].at("depends_on", entry), f"depends_on goes in a circle, {' → '.join(way)}: {why}"
+        depends_on[way[0]].remove(way[1])
+
+
+def _circle(depends_on: Mapping[str, Collection[str]]) -> list[str]:
+    """The services of one circle, each followed by one that it depends on; none when there is no circle (any more)."""
+    try:
+        TopologicalSorter(depends_on).prepare()
+    except CycleError as found:
+        backwards: list[str] = found.args[1]
+        return backwards[:0:-1]
+    return []
 
 
 def _service(policy: ServicePolicy, written: Placed) -> Iterator[Finding]:
@@ -65,6 +90,9 @@ def _triggers(policy: ServicePolicy, written: Placed) -> Iterator[Finding]:
                 written.at("triggers", trigger.name),
                 f"trigger {trigger.name!r} has no min_requests: one failure among few counts as a breach",
             )
+        if trigger.is_relative and trigger.breach.upward and trigger.at_least is None:
+            little = f"{trigger.breach.number:g} times almost nothing is almost nothing, and of nothing it is unknown"
+            yield written.at("triggers", trigger.name), f"trigger {trigger.name!r} is relative without at_least: {little}"
 
 
 def _indicator(indicator: Indicator, policy: ServicePolicy, written: Placed) -> Iterator[Finding]:

@@ -96,6 +96,14 @@ class TestReleases:
         assert [release.version for release in await store.releases.of_service("api")] == ["v3", "v2", "v1"]
         assert [release.version for release in await store.releases.of_service("api", limit=1)] == ["v3"]
 
+    async def test_of_two_that_started_at_once_the_later_recorded_came_later(self, store: Store) -> None:
+        for version in ("v9", "v10", "v2"):
+            await store.releases.record(samples.release(version, started_at=NOW))
+        assert [release.version for release in await store.releases.of_service("api")] == ["v2", "v10", "v9"]
+        await store.releases.update("api", "v9", status=ReleaseStatus.LIVE, live_at=NOW + timedelta(minutes=1))
+        await store.releases.record(samples.release("v10", started_at=NOW))
+        assert [release.version for release in await store.releases.of_service("api")] == ["v2", "v10", "v9"], "known is not recorded anew"
+
     async def test_the_newest_of_a_version_goes_on(self, store: Store) -> None:
         old = samples.release("v1", started_at=NOW - timedelta(days=2))
         rolling = samples.release("v1", started_at=NOW, live_at=None, status=ReleaseStatus.ROLLING)

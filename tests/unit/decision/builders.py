@@ -96,10 +96,10 @@ def readings(values: Iterable[float | None], *, now: datetime = NOW, step: timed
     )
 
 
-def _counted(trigger: Trigger, reading: Reading, *, newborn: bool) -> Reading:
-    """With 600 requests in its window."""
-    bad = reading.value * 600 if trigger.indicator.is_ratio and reading.value is not None else None
-    return replace(reading, newborn=newborn, bad=bad, total=None if reading.value is None else 600.0)
+def _counted(trigger: Trigger, reading: Reading, *, newborn: bool, total: float = 600.0) -> Reading:
+    """With so many requests in its window."""
+    bad = reading.value * total if trigger.indicator.is_ratio and reading.value is not None else None
+    return replace(reading, newborn=newborn, bad=bad, total=None if reading.value is None else total)
 
 
 def evidence_for(
@@ -111,17 +111,21 @@ def evidence_for(
     policy: ServicePolicy | None = None,
     now: datetime = NOW,
 ) -> IndicatorEvidence:
-    """As far back as the policy's look-back. `bad` defaults to the share that the last step tells."""
+    """As far back as the policy's look-back, with its share of `total` at each step. `bad` defaults to what the last step tells."""
     told = letters(story).rjust(lookback(policy or service_policy(trigger), trigger) // STEP + 1, "H")
     plain = readings([value_of(letter, trigger) for letter in told], now=now)
     share = value_of(told[-1], trigger) or 0.0
     counted = (share * total if bad is None else bad) if trigger.indicator.is_ratio else None
+    pool = max(trigger.hold_for, trigger.indicator.window)
+    in_window = total * (trigger.indicator.window / pool)
     return IndicatorEvidence(
         indicator=trigger.indicator.name,
         query=trigger.indicator.query or "bad / total",
         step=STEP,
-        readings=tuple(_counted(trigger, reading, newborn=letter == "N") for reading, letter in zip(plain, told, strict=True)),
-        pooled=PooledCounts(window=max(trigger.hold_for, trigger.indicator.window), query="counts", bad=counted, total=total),
+        readings=tuple(
+            _counted(trigger, reading, newborn=letter == "N", total=in_window) for reading, letter in zip(plain, told, strict=True)
+        ),
+        pooled=PooledCounts(window=pool, query="counts", bad=counted, total=total),
         newest_sample_at=now - timedelta(seconds=3),
     )
 

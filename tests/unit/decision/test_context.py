@@ -265,6 +265,40 @@ class TestDependencies:
         assert verdict(decision, "no_dependency") is CheckVerdict.UNKNOWN
 
 
+class TestInACircle:
+    """Two services that depend on each other: each is asked about the other as it stands, and no further."""
+
+    def case(self, ours: str, theirs: str, *, ago: timedelta = timedelta(seconds=150), released: timedelta | None = None) -> Case:
+        """Of one of the two, which was released so long `ago`; `released` is how long ago the other one was, None: not lately."""
+        policy = service_policy(depends_on=("b",))
+        releases = [release("b-2", ago=released or DAY, service="b")]
+        other = Dependency(
+            policy=service_policy(name="b", depends_on=("api",)),
+            evidence={"HighErrorRate": evidence_for(error_trigger(), theirs)},
+            releases=tuple(releases),
+        )
+        return with_context(case_of(ours, policy=policy, releases=(release("v2", ago=ago), V1)), dependencies={"b": other})
+
+    def test_both_released_and_broken_at_once_neither_can_be_told_to_be_the_cause(self) -> None:
+        """The case is the same from either side, so both are left to a person."""
+        decision = told(self.case("B9", "B9", released=timedelta(seconds=150)))
+        assert (decision.action, decision.reason, verdict(decision, "no_dependency")) == (
+            Action.HOLD,
+            Reason.INCONCLUSIVE,
+            CheckVerdict.FAILED,
+        )
+
+    def test_both_broken_at_once_the_one_that_alone_was_released_is_the_cause(self) -> None:
+        assert told(self.case("B9", "B9")).action is Action.ROLL_BACK
+        of_the_other = replace(self.case("B9", "B9", released=timedelta(seconds=150)), releases=(V1,))
+        assert told(of_the_other).reason is Reason.NO_RECENT_RELEASE
+
+    def test_the_one_that_broke_first_is_the_cause_and_the_other_its_victim(self) -> None:
+        """By its own release each: the first one's was four minutes ago, the second one's two and a half."""
+        assert told(self.case("B9", "B15", released=4 * MINUTE)).reason is Reason.DEPENDENCY_FIRST
+        assert told(self.case("B15", "B9", ago=4 * MINUTE, released=timedelta(seconds=150))).action is Action.ROLL_BACK
+
+
 class TestChanges:
     ONSET = NOW - 8 * STEP  # of "B9"
 

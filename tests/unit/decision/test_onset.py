@@ -67,4 +67,4 @@ def test_a_breach_before_the_look_back_does_not_count() -> None:
 def test_a_step_that_is_left_out_is_not_measured() -> None:
     trigger = error_trigger()
     steps = judge_steps(trigger, evidence_for(trigger, "B3"), baseline=None, now=NOW, back=300 * STEP)
-    assert [step.reason for step in steps[-2:]] == [Reason.NO_SERIES, Reason.NO_SERIES]
+    assert [step.reason for step in tuple(steps)[-2:]] == [Reason.NO_SERIES, Reason.NO_SERIES]

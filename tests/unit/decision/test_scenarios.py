@@ -62,7 +62,7 @@ SCENARIOS = {
     "between breach and clear": (case_of("B9 D1"), HOLD, Reason.UNKNOWN),
     "healthy again": (case_of("B9 H1"), HOLD, Reason.HEALTHY),
     "looks healthy, but the error counter was just born": (case_of("B9 N1"), HOLD, Reason.UNKNOWN),
-    "hardly any traffic": (case_of({"HighErrorRate": evidence_for(error_trigger(), "B9", total=49)}), HOLD, Reason.UNKNOWN),
+    "hardly any traffic": (case_of({"HighErrorRate": evidence_for(error_trigger(), "B9", total=30)}), HOLD, Reason.UNKNOWN),
     "the ratio is high at each step, but the pooled counts say little": (
         case_of({"HighErrorRate": evidence_for(error_trigger(), "B9", bad=5)}),
         HOLD,

@@ -74,7 +74,7 @@ def test_without_a_for_the_last_step_alone_counts(story: str, confirmed: bool) -
     ],
 )
 def test_a_ratio_needs_both_counts_and_the_traffic(pooled: PooledCounts | None, missing: Reason | None) -> None:
-    finding = find(error_trigger(), replace(evidence_for(error_trigger(), "B9"), pooled=pooled))
+    finding = find(error_trigger(), replace(evidence_for(error_trigger(), "B9", total=30), pooled=pooled))
     assert (finding.reason, finding.check.reason) == ((Reason.UNKNOWN, missing) if missing else (Reason.CONFIRMED, Reason.CONFIRMED))
 
 

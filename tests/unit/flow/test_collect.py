@@ -35,7 +35,7 @@ async def collector(stage: Stage) -> AsyncIterator[Collector]:
     prober: Any = None  # asked only of a service that has a probe for what runs
     async with FakePrometheus() as prometheus:
         client = PrometheusClient(PrometheusServer(name="main", url=prometheus.url), SystemClock())
-        sources = Sources(stage.store.releases, unexpected)
+        sources = Sources(stage.store.releases, unexpected, stage.clock)
         yield Collector(
             services={}, store=stage.store, measurer=Measurer({"main": client}), sources=sources, prober=prober, serving_since=NOW
         )

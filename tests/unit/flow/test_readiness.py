@@ -98,7 +98,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
             clients=clients,
             commands=commands,
             prober=Prober(commands, Measurer(clients), clock),
-            known=recorded(Sources(store.releases, commands.ask_source), store.releases),
+            known=recorded(Sources(store.releases, commands.ask_source, clock), store.releases),
             clock=clock,
         )
         yield Scene(fake, tool, store, policy, examiner)

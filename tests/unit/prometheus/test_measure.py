@@ -149,6 +149,21 @@ def test_two_series_are_unknown_without_reduce() -> None:
     assert last(TOTAL=ranged(1, 900)).reason is Reason.SEVERAL_SERIES
 
 
+def test_of_several_series_it_is_said_how_many_what_tells_them_apart_and_what_to_do() -> None:
+    labels = [{"i": str(i), "zone": zone, "job": "shop"} for i in range(3) for zone in "ab"]
+    total = replace(ranged(1000), series=tuple(replace(ranged(1000).series[0], labels=each) for each in labels))
+    advice = "where one is meant: aggregate in the query, such as sum(…), or set reduce"
+    assert measured(ranges={Part.TOTAL: total}).detail == f"total: 6 series that differ in i, zone {advice}"
+    many = replace(total, series=tuple(replace(one, labels={f"l{i}": "x"}) for i, one in enumerate(total.series)))
+    assert measured(ranges={Part.BAD: many}).detail == f"bad: 6 series that differ in l0, l1, l2 and 3 more {advice}"
+    assert measured(error_rate(reduce=Reduce.SUM), ranges={Part.TOTAL: total}).detail == ""
+    assert value_evidence(ranged(480, 900), once(2000)).detail == f"query: 2 series that differ in i {advice}"
+
+
+def test_several_series_in_the_past_say_nothing_of_now() -> None:
+    assert measured(ranges={Part.TOTAL: ranged(1000, lambda index: 1000 if index < len(AT) - 1 else None)}).detail == ""
+
+
 def test_two_series_by_reduce() -> None:
     ranges: dict[Part, Answer | Fault] = {Part.BAD: ranged(1, 900), Part.TOTAL: ranged(1000, 1000)}
     pool: dict[Part, Answer | Fault] = {Part.BAD: once(1, 900), Part.TOTAL: once(1000, 1000)}

@@ -1,5 +1,6 @@
 """What CI, a deploy tool and rollbackd itself say about releases, in the register that all of them write."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from rollbackd.errors import NotFoundError
 from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus
 from rollbackd.releases.register import Register, ReleaseReport
 from tests.unit.releases.conftest import MINUTE, NOW, SetClock
+
+SECOND = timedelta(seconds=1)
 
 
 def report(version: str = "v1", **changes: Any) -> ReleaseReport:
@@ -44,6 +47,27 @@ async def test_a_value_that_may_not_stand_in_a_command_is_refused(register: Regi
         await register.report(report("-v1"))
     with pytest.raises(ValueError, match="artifact"):
         await register.report(report(artifact="a b"))
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ({"started_at": NOW + 5 * MINUTE + SECOND}, "started_at 2026-01-31T12:05:01.000Z is still to come, 5 min 1 s ahead of"),
+        ({"started_at": NOW + 5 * MINUTE + SECOND, "status": ReleaseStatus.ROLLING}, "started_at "),
+        ({"started_at": NOW, "live_at": NOW + 60 * MINUTE}, "live_at 2026-01-31T13:00:00.000Z is still to come, 1 h ahead of"),
+        ({"live_at": NOW + 60 * MINUTE}, "live_at "),
+    ],
+)
+async def test_what_is_still_to_come_is_no_release_yet(register: Register, said: dict[str, Any], what: str) -> None:
+    await register.report(report("v0", status=ReleaseStatus.ROLLING))
+    for version in ("v0", "v1"):
+        with pytest.raises(ValueError, match=f"^{what}.*: record it when it happens$"):
+            await register.report(report(version, **said))
+    assert await listed(register) == [("v0", ReleaseKind.RELEASE, ReleaseStatus.ROLLING)]
+
+
+async def test_clocks_may_differ_by_five_minutes(register: Register) -> None:
+    assert (await recorded(register, "v1", started_at=NOW + 5 * MINUTE)).live_at == NOW + 5 * MINUTE
 
 
 async def test_what_is_not_recorded_cannot_be_marked(register: Register) -> None:

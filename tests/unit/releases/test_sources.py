@@ -54,8 +54,8 @@ def world(store: Store, sources: Sources, register: Register, clock: SetClock) -
 
 
 @pytest.fixture
-def sources(store: Store, platform: Platform) -> Sources:
-    return Sources(store.releases, platform.run)
+def sources(store: Store, platform: Platform, clock: SetClock) -> Sources:
+    return Sources(store.releases, platform.run, clock)
 
 
 async def kinds(store: Store) -> dict[tuple[str, str], ReleaseKind]:
@@ -78,8 +78,11 @@ async def test_what_is_listed_is_learned_once(store: Store, sources: Sources) ->
     assert [one.version for one in await store.releases.of_service("api")] == ["42", "41"]
 
 
-async def test_a_history_longer_than_what_is_looked_at_is_not_learned_again_and_again(sources: Sources, platform: Platform) -> None:
+async def test_a_history_longer_than_what_is_looked_at_is_not_learned_again_and_again(
+    sources: Sources, platform: Platform, clock: SetClock
+) -> None:
     """Or a held incident would be re-opened at every sweep."""
+    clock.instant = NOW + 4 * HOUR
     platform.rows = []
     for number in range(200):
         platform.deployed(number, GOOD, NOW + number * MINUTE)
@@ -90,8 +93,9 @@ async def test_a_history_longer_than_what_is_looked_at_is_not_learned_again_and_
 
 
 async def test_what_was_recorded_by_hand_as_well_does_not_push_the_oldest_out(
-    sources: Sources, platform: Platform, register: Register
+    sources: Sources, platform: Platform, register: Register, clock: SetClock
 ) -> None:
+    clock.instant = NOW + 4 * HOUR
     platform.rows = []
     for number in range(200):
         platform.deployed(number, GOOD, NOW + number * MINUTE)
@@ -104,6 +108,17 @@ async def test_of_two_in_one_second_the_later_listed_is_the_older(store: Store, 
     platform.deployed(43, OTHER, NOW - MINUTE)
     await sources.refresh(POLICY)
     assert [one.version for one in await store.releases.of_service("api")] == ["43", "42", "41"]
+
+
+async def test_what_is_listed_for_later_is_learned_when_its_time_has_come(
+    store: Store, sources: Sources, platform: Platform, clock: SetClock
+) -> None:
+    platform.deployed(43, OTHER, NOW + HOUR, status="scheduled")
+    platform.deployed(44, OTHER, NOW + 5 * MINUTE, status="running")  # as by a clock that is ahead of ours
+    await sources.refresh(POLICY)
+    assert [one.version for one in await store.releases.of_service("api")] == ["44", "42", "41"]
+    clock.instant = NOW + HOUR
+    assert (await sources.refresh(POLICY)).learned == 1
 
 
 async def test_a_service_without_a_source_is_up_to_date(sources: Sources) -> None:
@@ -172,5 +187,6 @@ async def test_which_release_of_the_platform_is_our_own_rollback(
     await rolled_back(register, clock, how)
     for number, image, at in deployed:
         platform.deployed(number, image, at)
+    clock.instant = NOW + 2 * HOUR
     await sources.refresh(POLICY)
     assert (await kinds(store))["43", "command"] is kind

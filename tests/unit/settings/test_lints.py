@@ -80,6 +80,33 @@ def test_no_least_traffic(tmp_path: Path) -> None:
     assert warning.startswith("7:3: trigger 'SlowResponse' has no min_requests")
 
 
+@pytest.mark.parametrize(
+    ("services", "warned"),
+    [
+        ("{a: {depends_on: [b, c]}, b: {depends_on: [c]}, c: {}}", []),
+        ("{a: {depends_on: [b]}, b: {depends_on: [a]}}", ["10:29: a → b → a"]),
+        ("{c: {depends_on: [b]}, b: {depends_on: [x, a]}, a: {depends_on: [c]}, x: {}}", ["10:29: c → b → a → c"]),
+        (
+            "{a: {depends_on: [b]}, b: {depends_on: [a, c]}, c: {depends_on: [d]}, d: {depends_on: [c]}, e: {depends_on: [a, d]}}",
+            ["10:29: a → b → a", "10:76: c → d → c"],
+        ),
+        ("{a: {depends_on: [b, c]}, b: {depends_on: [a]}, c: {depends_on: [a]}}", ["10:29: a → b → a", "10:32: a → c → a"]),
+    ],
+)
+def test_depends_on_in_a_circle(tmp_path: Path, services: str, warned: list[str]) -> None:
+    """Each one once, where it may be cut."""
+    warnings = found(tmp_path, f"services: {services}")
+    assert [warning.replace("depends_on goes in a circle, ", "").split(": when")[0] for warning in warnings] == warned
+
+
+def test_relative_to_almost_nothing(tmp_path: Path) -> None:
+    relative = BASE.replace("breach: '> 1000', clear: '< 500'", "breach: '> 3x', clear: '< 1.5x'")
+    (warning,) = found(tmp_path, "services: {a: {}, b: {}}", relative)
+    assert warning.startswith("7:3: trigger 'SlowResponse' is relative without at_least: 3 times almost nothing is almost nothing")
+    assert found(tmp_path, "services: {a: {}}", relative.replace("'> 3x'", "'> 3x', at_least: 100")) == []
+    assert found(tmp_path, "services: {a: {}}", relative.replace("'> 3x', clear: '< 1.5x'", "'< 0.3x', clear: '> 0.5x'")) == []
+
+
 def test_least_traffic_is_not_asked_of_what_does_not_count(tmp_path: Path) -> None:
     base = BASE.replace("count: 'c{$selector}', ", "").replace("for: 5m, min_requests: 50", "for: 5m")
     assert found(tmp_path, "services: {a: {}}", base) == []

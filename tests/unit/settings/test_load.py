@@ -111,12 +111,12 @@ def test_a_config_that_is_not_there(tmp_path: Path) -> None:
 def test_a_relative_path_stays_relative_in_problems_and_becomes_absolute_in_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, BASE + "services: {a: {credentials: {X: {file: x}}, guard_for: 1h}}", files={"x": "secret"})
+    write(tmp_path, BASE + "services: {a: {credentials: {X: {file: x}}, retention: 1h}}", files={"x": "secret"})
     monkeypatch.chdir(tmp_path)
     loaded = load(Path("rollbackd.yaml"))
     assert loaded.settings.path == tmp_path / "rollbackd.yaml"
     assert loaded.settings.services["a"].credentials["X"].file == str(tmp_path / "x")
-    assert str(loaded.problems[0]).startswith("rollbackd.yaml:10:56: guard_for")
+    assert str(loaded.problems[0]).startswith("rollbackd.yaml:10:56: retention")
 
 
 def test_included_files_hold_services(tmp_path: Path) -> None:

@@ -46,6 +46,23 @@ RUNBOOKS = {"quick": QUICK, "stop": EMERGENCY, "full": FULL}
         ("services: {a: {triggers: {SlowResponse: {clear: '> 2000'}}}}", ["10:49: breach '> 1000' and clear '> 2000' look the same way"]),
         ("services: {a: {triggers: {SlowResponse: {breach: '> 3x'}}}}", ["10:27: breach '> 3x' and clear '< 500': either both relative"]),
         ("services: {a: {triggers: {SlowResponse: {breach: '> 3x', clear: '< 2x', at_least: 100}}}}", []),
+        (
+            "services: {a: {triggers: {SlowResponse: {breach: '> 2x', clear: '< 3x', at_least: 100}}}}",
+            ["10:65: breach '> 2x' and clear '< 3x' overlap: no value may be both"],
+        ),
+        (
+            "services: {a: {triggers: {SlowResponse: {breach: '< 0.5x', clear: '> 0.3x'}}}}",
+            ["10:67: breach '< 0.5x' and clear '> 0.3x' overlap"],
+        ),
+        ("services: {a: {triggers: {SlowResponse: {breach: '< 0.3x', clear: '> 0.5x'}}}}", []),
+        (
+            "services: {a: {triggers: {SlowResponse: {breach: '>= 2x', clear: '<= 2x'}}}}",
+            ["10:66: breach '>= 2x' and clear '<= 2x' overlap"],
+        ),
+        (
+            "services: {a: {triggers: {HighErrorRate: {breach: '> 0.001'}}}}",
+            ["10:27: breach '> 0.001' and clear '<= 0.005' overlap"],
+        ),
         ("services: {a: {triggers: {SlowResponse: {at_least: 100}}}}", ["10:52: at_least is the floor under a relative breach"]),
         ("services: {a: {triggers: {SlowResponse: {alerts: [HighErrorRate]}}}}", []),
         (
@@ -125,6 +142,13 @@ def test_an_indicator_is_a_ratio_or_a_value(tmp_path: Path, indicator: str, erro
 def test_a_trigger_that_asks_for_traffic_needs_an_indicator_that_counts(tmp_path: Path) -> None:
     (error,) = errors_of(tmp_path, BASE.replace("count: 'c{$selector}', ", "") + "services: {a: {}}")
     assert error == "7:95: min_requests needs a 'count' in the indicator 'latency'"
+
+
+def test_also_where_a_service_turns_it_to_one_that_does_not_count(tmp_path: Path) -> None:
+    base = BASE.replace("triggers:", "  bare: {query: 'q{$selector}', samples: 'q{$selector}', window: 1m}\ntriggers:", 1)
+    (error,) = errors_of(tmp_path, base + "services: {a: {triggers: {SlowResponse: {indicator: bare}}}}")
+    assert error == "11:27: min_requests needs a 'count' in the indicator 'bare'"
+    assert errors_of(tmp_path, base + "services: {a: {triggers: {SlowResponse: {indicator: bare, min_requests: 0}}}}") == []
 
 
 def test_no_trigger_at_all(tmp_path: Path) -> None:
