@@ -10,6 +10,7 @@ from rollbackd.decision.statistics import SIGNIFICANT, binomial_p, proportion_p,
 from rollbackd.model.measurement import IndicatorEvidence, Reading
 from rollbackd.model.policy import Trigger
 
+_NEGLIGIBLE: Final = 1e-9  # a smaller p tells a person nothing more
 RELEVANT_SHARE: Final = 0.5
 """Of the distance from `clear` to `breach`: a smaller difference leaves the service on the side of the gap where it already was."""
 
@@ -125,7 +126,8 @@ class Comparison:
 
     @property
     def in_words(self) -> str:
-        return f"{self.this} against {self.other}: p = {self.p:.2g}"
+        chance = f"p < {_NEGLIGIBLE:g}" if self.p < _NEGLIGIBLE else f"p = {self.p:.2g}"
+        return f"{self.this} against {self.other}: {chance}"
 
     @property
     def limit_in_words(self) -> str:
