@@ -83,6 +83,11 @@ class Limits:
             return True
         return _counts(stretch, self)[0] > 0 and binomial_p(*_counts(stretch, self), self._clear_rate) < SIGNIFICANT
 
+    def beyond_clear(self, stretch: Stretch) -> float:
+        """How far its level is from being clear; nothing when it is, or was not measured."""
+        level = self.clear if stretch.level is None else stretch.level
+        return max(level - self.clear if self.upward else self.clear - level, 0.0)
+
     def is_clear(self, stretch: Stretch) -> bool:
         level = stretch.level
         return level is not None and (level <= self.clear if self.upward else level >= self.clear)

@@ -63,7 +63,10 @@ def _why_no_versions(facts: Facts, old: Release | None) -> str:
 
 
 def _localised(facts: Facts) -> Ruling:
-    """One zone, node or instance is broken while the same version is healthy in the others: that is the place's fault."""
+    """One zone, node or instance is broken while the same version is healthy in the others: that is the place's fault.
+
+    A place without a single request serves nobody, and is in nobody's way.
+    """
     places, limits = facts.context.places if facts.context else {}, facts.limits
     if not facts.policy.spread:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no spread label")
@@ -71,16 +74,22 @@ def _localised(facts: Facts) -> Ruling:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no places to compare: none, too many, or the new version is not in all of them")
     told = []
     for label, by_value in places.items():
-        here = {place: facts.since_onset(evidence) for place, evidence in by_value.items()}
+        here = {place: facts.since_onset(evidence) for place, evidence in by_value.items() if not _is_idle(facts, evidence)}
         breached = [place for place, one in here.items() if limits.is_breached(one)]
         others = {place: one for place, one in here.items() if one.level is not None and place not in breached}
         told.append(f"{label}: {len(breached)} breached, {len(others)} healthy of {len(by_value)}")
-        if len(breached) == 1 and len(others) == len(by_value) - 1 and _stands_out(here[breached[0]], others.values(), limits):
+        if len(breached) == 1 and len(others) == len(here) - 1 and _stands_out(here[breached[0]], others.values(), limits):
             return Ruling(CheckVerdict.FAILED, f"only {label}={breached[0]} is breached; healthy: {_named(others)}", _ELSEWHERE)
     return Ruling(CheckVerdict.PASSED, "; ".join(told), _ELSEWHERE)
 
 
 _ELSEWHERE: Final = "breached in one place only, while the same version is healthy in all others"
+
+
+def _is_idle(facts: Facts, evidence: IndicatorEvidence) -> bool:
+    """Measured at every step since the onset, and each time there had been nothing to count."""
+    since = [one.reason for one in evidence.readings if one.at >= facts.began]
+    return bool(since) and all(reason is Reason.LOW_TRAFFIC for reason in since)
 
 
 def _stands_out(one: Stretch, others: Collection[Stretch], limits: Limits) -> bool:
@@ -91,7 +100,10 @@ def _stands_out(one: Stretch, others: Collection[Stretch], limits: Limits) -> bo
 
 
 def _recurrent(facts: Facts) -> Ruling:
-    """The same breach at the same time of an earlier day: a cron job, a peak, a batch. Another release then would explain it as well."""
+    """The same breach at the same time of an earlier day: a cron job, a peak, a batch. Another release then would explain it as well.
+
+    One that was less than half as bad does not explain this one.
+    """
     earlier = facts.context.earlier if facts.context else {}
     told = []
     for ago, evidence in sorted(earlier.items()):
@@ -101,9 +113,10 @@ def _recurrent(facts: Facts) -> Ruling:
             told.append(f"{span(ago)} ago: not measured")
             continue
         released = _released_before(facts.releases, then - facts.finding.trigger.hold_for, facts.policy.blame_window)
-        if share >= MOSTLY and released is None and (facts.suspect is None or facts.suspect.started_at > then):
+        explains = _explains(facts, evidence)
+        if share >= MOSTLY and explains and released is None and (facts.suspect is None or facts.suspect.started_at > then):
             return Ruling(CheckVerdict.FAILED, f"the same breach stood {span(ago)} ago, before this release", _OTHER_DAYS)
-        because = f", after the release of {released.version}" if released and share >= MOSTLY else ""
+        because = f", after the release of {released.version}" if released and share >= MOSTLY else "" if explains else ", by far less"
         told.append(f"{span(ago)} ago: breached in {100 * share:.0f} % of the measurements{because}")
     if not told:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked")
@@ -123,6 +136,15 @@ def _share_breached(facts: Facts, evidence: IndicatorEvidence) -> float | None:
     if not verdicts or 2 * len(verdicts) < len(evidence.readings):
         return None
     return sum(verdict is Verdict.BREACHED for verdict in verdicts) / len(verdicts)
+
+
+def _explains(facts: Facts, evidence: IndicatorEvidence) -> bool:
+    """Whether this breach is, beyond chance, no more than twice as far from being clear as what was measured then."""
+    limits, since, then = facts.limits, facts.since_onset(facts.evidence), measured(facts.finding.trigger, evidence)
+    comparison = compare(since, then, limits) if limits is not None else None
+    if limits is None or comparison is None or not comparison.worse:
+        return True
+    return limits.beyond_clear(since) <= 2 * limits.beyond_clear(then)
 
 
 def _released_before(releases: Iterable[Release], moment: datetime, window: timedelta) -> Release | None:

@@ -93,6 +93,18 @@ async def test_the_truth_changes_no_decision(past: Past) -> None:
     assert await past.lines() == told
 
 
+async def test_a_change_nearer_to_the_breach_than_the_release_is_for_a_person(past: Past) -> None:
+    flag = {"service": "api", "kind": "flag", "what": "checkout_v2 on", "at": SECONDS - 130}
+    changes = write_lines(past.directory / "changes.jsonl", [flag, {**flag, "service": "apj"}, {**flag, "service": "web"}])
+    bad, *others = await past.lines("--changes", changes)
+    assert (bad["decision"], bad["reason"]) == ("escalate", "inconclusive")
+    (failed,) = (check for check in bad["checks"] if check["verdict"] == "failed")
+    assert (failed["name"], failed["value"]) == ("no_nearer_change", "flag 'checkout_v2 on' was altered 10 s before the breach")
+    assert others == (await past.lines())[1:]
+    result = await past.run(*past.files, "--changes", changes)
+    assert "changes of apj, which the config does not have, are not read" in result.stderr
+
+
 async def test_the_score_is_the_last_line(past: Past) -> None:
     *lines, last = await past.lines("--score")
     assert len(lines) == 4
