@@ -11,12 +11,13 @@ from typing import Final
 
 from rollbackd.decision.exoneration import EXONERATIONS
 from rollbackd.decision.facts import Facts
+from rollbackd.decision.other_causes import OTHER_CAUSES
 from rollbackd.decision.proof import BEFORE_AND_AFTER, SIDE_BY_SIDE
 from rollbackd.decision.record import Rule, ask_all, stands_in_the_way
 from rollbackd.model.decision import Blame, Check, CheckVerdict
 from rollbackd.model.release import Release
 
-PROOFS: Final = (SIDE_BY_SIDE, *BEFORE_AND_AFTER)
+PROOFS: Final = (SIDE_BY_SIDE, *BEFORE_AND_AFTER, OTHER_CAUSES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +49,10 @@ def judge_release(facts: Facts) -> Suspicion:
 
 def _proofs(facts: Facts) -> tuple[Check, ...]:
     """Where the two versions side by side have said it, the other road is recorded and stands in nobody's way."""
-    beside, *others = ask_all(PROOFS, facts, facts.now)
+    beside, *others, left_out = ask_all(PROOFS, facts, facts.now)
     if beside.verdict is CheckVerdict.PASSED:
         others = [replace(one, verdict=CheckVerdict.NOT_APPLICABLE) if stands_in_the_way(one) else one for one in others]
-    return beside, *others
+    return beside, *others, left_out
 
 
 def _not_judged(suspect: Release | None, why: str, now: datetime) -> Suspicion:

@@ -2,66 +2,85 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, dropwhile
+from itertools import chain
 
-from rollbackd.decision.judge import judge_steps
-from rollbackd.decision.onset import find_onset
+from rollbackd.decision.judge import Judged, judge_steps
+from rollbackd.decision.onset import Onset, find_onset
 from rollbackd.decision.trigger import usual
 from rollbackd.model.decision import Dependency
-from rollbackd.model.measurement import IndicatorEvidence, Verdict
+from rollbackd.model.measurement import Verdict
 from rollbackd.model.policy import Trigger
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release, ReleaseStatus
 
+BRIDGED_STEPS = 3
+"""How far before the moment in question the last step that says something may lie."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burning:
-    """A dependency that was breached at the moment in question; `since` is None when it was already at the end of what was measured.
+    """A dependency that was breached at the moment in question, with the onset of its breach.
 
     `release` is its own that may be the cause, if it had one.
     """
 
     service: str
     trigger: str
-    since: datetime | None
+    onset: Onset
     release: Release | None
 
 
-def burning_at(moment: datetime, name: str, dependency: Dependency, now: datetime) -> Burning | None:
-    """Its breach at `moment`, of several triggers the one that began first. Whether None means healthy, `unmeasured` says."""
-    found = [
-        Burning(service=name, trigger=trigger.name, since=began.at, release=_own_release(dependency, began.at, moment))
-        for trigger in dependency.policy.triggers
-        if (began := _onset(trigger, dependency, moment, now)) is not None
-    ]
-    return min(found, key=lambda one: one.since or datetime.min.replace(tzinfo=now.tzinfo), default=None)
-
-
-def unmeasured(dependency: Dependency) -> Reason | None:
-    """Why it cannot be told whether it burnt: none of its triggers was measured. Few requests are something that was measured."""
-    reasons = [_unknown(dependency.evidence.get(trigger.name)) for trigger in dependency.policy.triggers]
-    return reasons[0] if reasons and all(reason is not None for reason in reasons) else None
-
-
 @dataclass(frozen=True, slots=True)
-class _Began:
-    at: datetime | None
+class Looked:
+    """What is known of a dependency at one moment. Without `burning` it was healthy, unless `unmeasured` says that this cannot be told.
+
+    Few requests are something that was measured.
+    """
+
+    burning: Burning | None
+    unmeasured: Reason | None
 
 
-def _onset(trigger: Trigger, dependency: Dependency, moment: datetime, now: datetime) -> _Began | None:
+def look_at(moment: datetime, name: str, dependency: Dependency, now: datetime) -> Looked:
+    """Of several triggers that were breached, the one that began first."""
+    said = {trigger.name: _said(trigger, dependency, moment, now) for trigger in dependency.policy.triggers}
+    burning = [
+        Burning(service=name, trigger=trigger, onset=onset, release=_own_release(dependency, onset.at, moment))
+        for trigger, onset in said.items()
+        if isinstance(onset, Onset)
+    ]
+    return Looked(
+        burning=min(burning, key=lambda one: one.onset.at or datetime.min.replace(tzinfo=now.tzinfo), default=None),
+        unmeasured=next((reason for reason in said.values() if isinstance(reason, Reason)), None),
+    )
+
+
+def _said(trigger: Trigger, dependency: Dependency, moment: datetime, now: datetime) -> Onset | Reason | None:
+    """Its breach, or why it cannot be told whether there was one; None: there was none."""
     evidence = dependency.evidence.get(trigger.name)
     if evidence is None or not evidence.readings:
-        return None
+        return (evidence and evidence.reason) or Reason.NO_SERIES
     end = moment - trigger.hold_for - trigger.indicator.window
     baseline = usual(evidence, end - dependency.policy.baseline, end) if trigger.is_relative else None
-    back = now - evidence.readings[0].at
-    steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=back)
-    until_then = dropwhile(lambda step: step.at > moment, steps)
-    told = dropwhile(lambda step: step.verdict is Verdict.UNKNOWN and moment - step.at < 3 * evidence.step, until_then)
-    last = next(told, None)
-    if last is None or last.verdict is not Verdict.BREACHED:
-        return None
-    return _Began(find_onset(chain([last], told)).at)
+    steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=now - evidence.readings[0].at)
+    unmeasured: Reason | None = None
+    for step in steps:
+        if step.at > moment:
+            continue
+        match step.verdict:
+            case Verdict.BREACHED:
+                return find_onset(chain([step], steps))
+            case Verdict.HEALTHY:
+                return unmeasured
+        if not _says_something(step):
+            unmeasured = unmeasured or step.reason
+        if moment - step.at >= BRIDGED_STEPS * evidence.step:
+            break
+    return unmeasured
+
+
+def _says_something(step: Judged) -> bool:
+    return step.measured or step.reason is Reason.LOW_TRAFFIC
 
 
 def _own_release(dependency: Dependency, since: datetime | None, moment: datetime) -> Release | None:
@@ -71,10 +90,3 @@ def _own_release(dependency: Dependency, since: datetime | None, moment: datetim
     started = [one for one in dependency.releases if one.started_at <= began + slack]
     recent = [one for one in started if one.status is ReleaseStatus.ROLLING or began - one.started_at <= dependency.policy.blame_window]
     return max(recent, key=lambda one: one.started_at, default=None)
-
-
-def _unknown(evidence: IndicatorEvidence | None) -> Reason | None:
-    if evidence is None or not evidence.readings:
-        return (evidence and evidence.reason) or Reason.NO_SERIES
-    last = evidence.readings[-1]
-    return None if last.value is not None or last.reason is Reason.LOW_TRAFFIC else last.reason

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.decision.compare import Limits
-from rollbackd.decision.dependencies import burning_at
+from rollbackd.decision.dependencies import look_at
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.judge import judging
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
@@ -68,8 +68,11 @@ def _localised(facts: Facts) -> Ruling:
     if not places or limits is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked: the new version is not everywhere, and no version_label tells it apart")
     told = []
-    for label, by_value in places.items():
-        breached, healthy = _divided(facts, limits, by_value)
+    for label in facts.policy.spread:
+        by_value = places.get(label)
+        if by_value is None:
+            continue
+        breached, healthy = divided(facts, limits, by_value)
         told.append(f"{label}: {len(breached)} breached, {len(healthy)} healthy of {len(by_value)}")
         if len(breached) == 1 and healthy and len(breached) + len(healthy) == len(by_value):
             return Ruling(CheckVerdict.FAILED, f"only {label}={breached[0]} is breached; healthy: {_named(healthy)}", _ELSEWHERE)
@@ -79,7 +82,8 @@ def _localised(facts: Facts) -> Ruling:
 _ELSEWHERE: Final = "breached in one place only, while the same version is healthy in all others"
 
 
-def _divided(facts: Facts, limits: Limits, by_value: Mapping[str, IndicatorEvidence]) -> tuple[list[str], list[str]]:
+def divided(facts: Facts, limits: Limits, by_value: Mapping[str, IndicatorEvidence]) -> tuple[list[str], list[str]]:
+    """Those where it is breached since the onset, and those where it is not; the others say nothing."""
     breached: list[str] = []
     healthy: list[str] = []
     for value, evidence in sorted(by_value.items()):
@@ -135,15 +139,21 @@ def _dependency_first(facts: Facts) -> Ruling:
     if began is None or suspect is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no release that could be let go")
     told = []
-    for name, dependency in dependencies.items():
-        burning = burning_at(began, name, dependency, facts.now)
+    asked = [name for name in facts.policy.depends_on if name in dependencies]
+    for name in asked:
+        burning = look_at(began, name, dependencies[name], facts.now).burning
         if burning is None:
             continue
-        since = "before the look-back" if burning.since is None else clock_time(burning.since)
-        if burning.since is None or (burning.since < began and burning.since < suspect.started_at - facts.slack):
+        since = "before the look-back" if burning.onset.at is None else clock_time(burning.onset.at)
+        if came_first(burning.onset.at, began, suspect, facts):
             return Ruling(CheckVerdict.FAILED, f"{name} is breached ({burning.trigger}) since {since}", _BELOW)
         told.append(f"{name} is breached since {since}")
-    return Ruling(CheckVerdict.PASSED, "; ".join(told) or f"healthy when the breach began: {_named(dependencies)}", _BELOW)
+    return Ruling(CheckVerdict.PASSED, "; ".join(told) or f"healthy when the breach began: {_named(asked)}", _BELOW)
+
+
+def came_first(since: datetime | None, began: datetime, suspect: Release, facts: Facts) -> bool:
+    """Whether a dependency's breach is older than both ours and the release. None: it is older than what was looked at."""
+    return since is None or (since < began and since < suspect.started_at - facts.slack)
 
 
 _BELOW: Final = "a service that this one depends on was breached before both the breach and the release"

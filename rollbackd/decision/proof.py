@@ -10,7 +10,7 @@ from statistics import quantiles
 from typing import Final
 
 from rollbackd.decision.compare import Comparison, compare, stretch, traffic
-from rollbackd.decision.dependencies import burning_at, unmeasured
+from rollbackd.decision.dependencies import look_at
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
 from rollbackd.model.decision import CheckVerdict
@@ -162,13 +162,14 @@ def _no_dependency(facts: Facts) -> Ruling:
     if began is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no breach to explain")
     limit = "no service that it depends on was breached by then and had a release of its own"
-    told, unknown = [], [name for name in facts.policy.depends_on if name not in dependencies]
-    for name, dependency in dependencies.items():
-        burning = burning_at(began + facts.finding.step, name, dependency, facts.now)
+    told, unknown = [], []
+    for name in facts.policy.depends_on:
+        looked = look_at(began + facts.finding.step, name, dependencies[name], facts.now) if name in dependencies else None
+        burning = looked.burning if looked else None
         if burning is not None and burning.release is not None:
             return Ruling(CheckVerdict.FAILED, f"{name} is breached as well, and {burning.release.version} was released there", limit)
-        if burning is None and unmeasured(dependency) is not None:
-            unknown.append(f"{name} ({unmeasured(dependency)})")
+        if looked is None or looked.unmeasured is not None:
+            unknown.append(f"{name} ({looked.unmeasured})" if looked else name)
         told.append(f"{name} is {'breached, with no release of its own' if burning else 'healthy'}")
     if unknown:
         return Ruling(CheckVerdict.UNKNOWN, f"not measured: {', '.join(unknown)}", limit)
@@ -182,12 +183,13 @@ def _no_nearer_change(facts: Facts) -> Ruling:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no breach to explain")
     quiet = timedelta(0) if suspect.live_at is None else max(began - suspect.live_at, timedelta(0))
     limit = f"no recorded change nearer to the breach than {suspect.version}"
-    for change in facts.case.changes:
-        distance = began - change.at
-        if -facts.slack <= distance < quiet:
-            side = "before" if distance >= timedelta(0) else "after"
-            return Ruling(CheckVerdict.FAILED, f"{change.kind} {change.what!r} was altered {span(distance)} {side} the breach", limit)
-    return Ruling(CheckVerdict.PASSED, f"{len(facts.case.changes)} recorded", limit)
+    nearer = [change for change in facts.case.changes if -facts.slack <= began - change.at < quiet]
+    if not nearer:
+        return Ruling(CheckVerdict.PASSED, f"{len(facts.case.changes)} recorded", limit)
+    nearest = min(nearer, key=lambda change: (abs(began - change.at), change.kind, change.what))
+    distance = began - nearest.at
+    side = "before" if distance >= timedelta(0) else "after"
+    return Ruling(CheckVerdict.FAILED, f"{nearest.kind} {nearest.what!r} was altered {span(distance)} {side} the breach", limit)
 
 
 SIDE_BY_SIDE: Final = Rule(Reason.INCONCLUSIVE, _side_by_side, name="side_by_side")

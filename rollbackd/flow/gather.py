@@ -88,12 +88,14 @@ class Gatherer:
             }
         return {name: task.result() for name, task in asked.items()}
 
-    async def _places(self, policy: ServicePolicy, asked: Wanted, label: str, now: datetime) -> Mapping[str, IndicatorEvidence]:
-        """By the value of a spread label; empty where they cannot be read, or are too many to compare."""
+    async def _places(self, policy: ServicePolicy, asked: Wanted, label: str, now: datetime) -> Mapping[str, IndicatorEvidence] | None:
+        """By the value of a spread label; None where those cannot be read, and empty where they are too many to compare."""
         if policy.version_label and asked.place_version:
             policy = _narrowed(policy, policy.version_label, asked.place_version)
         values = await self._values(policy, asked.trigger, label, now)
-        if not values or len(values) > PLACES_AT_MOST:
+        if values is None:
+            return None
+        if len(values) > PLACES_AT_MOST:
             return {}
         return await self._each({value: _narrowed(policy, label, value) for value in values}, asked.trigger, now, now - asked.since)
 

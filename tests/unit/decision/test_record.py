@@ -50,6 +50,7 @@ ORDER = (
     "no_surge",
     "no_dependency",
     "no_nearer_change",
+    "other_causes",
 )
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
 from rollbackd.clock import SystemClock
 from rollbackd.flow.gather import Gatherer
-from rollbackd.model.decision import AlertFacts, Case
+from rollbackd.model.decision import AlertFacts, Case, Context
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.release import Release
 from rollbackd.prometheus.client import PrometheusClient
@@ -34,24 +35,41 @@ async def releases_of(name: str) -> tuple[Release, ...]:
     return released(name)
 
 
+async def context_of(policy: ServicePolicy, fake: FakePrometheus, services: Mapping[str, ServicePolicy]) -> Context:
+    """What is asked about a breach of it that began two minutes ago, a minute after its release."""
+    fake.answer(r"sum\(increase\(", 1000)
+    fake.answer(r'sum\(increase\(.*code=~"5', lambda at: 300 if at >= NOW - 2 * MINUTE else 0)
+    client = PrometheusClient(PrometheusServer(name="main", url=fake.url, timeout=timedelta(seconds=5)), SystemClock())
+    gatherer = Gatherer(Measurer({"main": client}, check_clock=False), services, releases_of)
+    async with asyncio.timeout(20):
+        case = Case(
+            policy=policy,
+            alert=AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=NOW, delivered_at=NOW),
+            evidence=await gatherer.evidence(policy, NOW),
+            releases=released(policy.name),
+        )
+        context = (await gatherer.in_context(case, NOW)).context
+    await client.close()
+    assert context is not None
+    return context
+
+
 async def test_in_a_circle_a_service_is_asked_about_its_own_dependencies_only() -> None:
     services = {one.name: one for one in (depending("a", "b"), depending("b", "c"), depending("c", "a"))}
     async with FakePrometheus() as fake:
-        fake.answer(r"sum\(increase\(", 1000)
-        fake.answer(r'sum\(increase\(.*code=~"5', lambda at: 300 if at >= NOW - 2 * MINUTE else 0)
-        client = PrometheusClient(PrometheusServer(name="main", url=fake.url, timeout=timedelta(seconds=5)), SystemClock())
-        gatherer = Gatherer(Measurer({"main": client}, check_clock=False), services, releases_of)
-        async with asyncio.timeout(20):
-            case = Case(
-                policy=services["a"],
-                alert=AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=NOW, delivered_at=NOW),
-                evidence=await gatherer.evidence(services["a"], NOW),
-                releases=released("a"),
-            )
-            context = (await gatherer.in_context(case, NOW)).context
-        await client.close()
-    assert context is not None
+        context = await context_of(services["a"], fake, services)
     assert list(context.dependencies) == ["b"], "a service is asked about those that it depends on, and not about theirs"
     asked = Counter(found[1] for one in fake.asked if (found := re.search('service="(.)"', one.query)))
     assert set(asked) == {"a", "b"}
     assert asked["b"] == 7, "as for one look at its trigger"
+
+
+async def test_places_that_could_not_be_read_are_not_taken_for_none() -> None:
+    policy = replace(depending("a"), spread=("zone",))
+    async with FakePrometheus() as fake:
+        fake.answer("^group by", ({"zone": "x"}, 1), ({"zone": "y"}, 1))
+        places = (await context_of(policy, fake, {"a": policy})).places["zone"]
+        assert places is not None
+        assert set(places) == {"x", "y"}
+        fake.fail("^group by", 503)
+        assert (await context_of(policy, fake, {"a": policy})).places == {"zone": None}
