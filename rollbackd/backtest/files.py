@@ -12,9 +12,10 @@ from typing import Any, Final, TypeVar
 
 import orjson
 
-from rollbackd.backtest.past import PastAlert, PastReleases, Recorded, Truth
+from rollbackd.backtest.past import PastAlert, PastChanges, PastReleases, Recorded, Truth
 from rollbackd.clock import parse_rfc3339
 from rollbackd.errors import MisconfiguredError
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import Action
 from rollbackd.model.release import Release, ReleaseKind, ReleaseStatus, check_version
 
@@ -25,6 +26,7 @@ _RELEASE_FIELDS: Final = frozenset({
     "service", "version", "artifact", "started_at", "live_at", "deployed_at", "status", "irreversible", "group", "schema",
     "schema_compatible", "kind", "mark", "mark_reason", "source",
 })  # fmt: skip
+_CHANGE_FIELDS: Final = frozenset({"service", "kind", "what", "at", "by"})
 _TRUTHS: Final = {action.value: action for action in (Action.ROLL_BACK, Action.HOLD)}
 _FIRST_SECOND, _LAST_SECOND = 0, 32_503_680_000  # the year 3000: milliseconds lie behind it
 _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
@@ -59,18 +61,20 @@ class Files:
     alerts: tuple[PastAlert, ...] | None = None
     truths: Mapping[str, Truth] = field(default_factory=dict)
     releases: PastReleases | None = None
+    changes: PastChanges | None = None
     warnings: tuple[LineProblem, ...] = ()
 
 
-def read(alerts: Path | None, releases: Path | None) -> Files:
-    """Raises InvalidFilesError with what is wrong with either file."""
+def read(alerts: Path | None, releases: Path | None, changes: Path | None = None) -> Files:
+    """Raises InvalidFilesError with what is wrong with any of the files."""
     problems: list[LineProblem] = []
     warnings: list[LineProblem] = []
     read_alerts, truths = _read_alerts(_Lines(alerts, _ALERT_FIELDS, problems, warnings)) if alerts is not None else (None, {})
     read_releases = _read_releases(_Lines(releases, _RELEASE_FIELDS, problems, warnings)) if releases is not None else None
+    read_changes = _read_changes(_Lines(changes, _CHANGE_FIELDS, problems, warnings)) if changes is not None else None
     if problems:
         raise InvalidFilesError(tuple(problems))
-    return Files(alerts=read_alerts, truths=truths, releases=read_releases, warnings=tuple(warnings))
+    return Files(alerts=read_alerts, truths=truths, releases=read_releases, changes=read_changes, warnings=tuple(warnings))
 
 
 def parse_time(value: object) -> datetime:
@@ -142,6 +146,21 @@ def _release(row: "_Row") -> Release:
         schema_compatible=row.flag("schema_compatible"),
         source="file",
     )
+
+
+def _read_changes(lines: "_Lines") -> PastChanges:
+    """The same service, kind, words and time are one change, as in the register."""
+    known = [
+        Change(
+            service=row.text("service"),
+            kind=row.choice("kind", {one.value: one for one in ChangeKind}, required=True) or ChangeKind.CONFIG,
+            what=row.text("what"),
+            at=row.time("at"),
+            by=row.text("by", ""),
+        )
+        for row in lines.rows()
+    ]
+    return PastChanges.of(known)
 
 
 class _Lines:
@@ -249,9 +268,11 @@ class _Row:
                 self.wrong(f"{name!r} is {_shown(value)}: write an object of texts")
         return {}
 
-    def choice(self, name: str, choices: Mapping[str, _T]) -> _T | None:
+    def choice(self, name: str, choices: Mapping[str, _T], *, required: bool = False) -> _T | None:
         value = self._values.get(name)
         if value is None:
+            if required:
+                self.wrong(f"{name!r} is missing: write {' or '.join(choices)}")
             return None
         if not isinstance(value, str) or value not in choices:
             self.wrong(f"{name!r} is {_shown(value)}: write {' or '.join(choices)}")

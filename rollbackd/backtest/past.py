@@ -1,9 +1,10 @@
-"""What a backtest is about: past alerts, past releases, and what a person says should have been decided. Pure."""
+"""What a backtest is about: past alerts, past releases and changes, and what a person says should have been decided. Pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from rollbackd.model.change import Change
 from rollbackd.model.decision import Action
 from rollbackd.model.release import Release, ReleaseStatus
 
@@ -63,6 +64,28 @@ class PastReleases:
 
     def of_service(self, service: str, now: datetime) -> Recorded:
         return self.by_service.get(service, Recorded()).by(now)
+
+
+@dataclass(frozen=True, slots=True)
+class PastChanges:
+    """The changes as they are recorded now, by service, newest first; asked only for what had taken effect by some moment."""
+
+    by_service: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> "PastChanges":
+        """`changes` in the order in which they were recorded; what is told again is one change."""
+        known: dict[tuple[str, str, str, datetime], Change] = {}
+        for change in changes:
+            known.setdefault((change.service, change.kind, change.what, change.at), change)
+        by_service: dict[str, list[Change]] = {}
+        oldest_first = sorted(known.values(), key=lambda change: change.at)
+        for change in reversed(oldest_first):
+            by_service.setdefault(change.service, []).append(change)
+        return cls({service: tuple(newest_first) for service, newest_first in by_service.items()})
+
+    def of_service(self, service: str, since: datetime, now: datetime) -> tuple[Change, ...]:
+        return tuple(change for change in self.by_service.get(service, ()) if since <= change.at <= now)
 
 
 def _as_known(release: Release, now: datetime) -> Release:

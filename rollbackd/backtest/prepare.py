@@ -1,4 +1,4 @@
-"""Sets a backtest up from a config and its files: which alerts, which releases, and servers that answer."""
+"""Sets a backtest up from a config and its files: which alerts, which releases and changes, and servers that answer."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,7 +9,7 @@ from pathlib import Path
 from rollbackd.backtest import alerts as firing
 from rollbackd.backtest import sources
 from rollbackd.backtest.files import Files
-from rollbackd.backtest.past import PastAlert, PastReleases, Recorded
+from rollbackd.backtest.past import PastAlert, PastChanges, PastReleases, Recorded
 from rollbackd.backtest.run import Backtest, services_of
 from rollbackd.clock import Clock
 from rollbackd.errors import MisconfiguredError
@@ -57,7 +57,7 @@ async def prepared(
         await _answer({policy.prometheus for policy in policies}, servers, clock)
         releases = files.releases if files.releases is not None else await sources.ask(policies, _directory(settings))
         yield Prepared(
-            backtest=Backtest(settings.services, servers, releases),
+            backtest=Backtest(settings.services, servers, releases, files.changes or PastChanges()),
             alerts=alerts,
             warnings=tuple(_warnings(policies, releases, files, settings)),
         )
@@ -93,10 +93,11 @@ def _warnings(policies: Iterable[ServicePolicy], releases: PastReleases, files: 
             problems.setdefault(problem, []).append(policy.name)
     for problem, names in problems.items():
         yield f"{_listed(names)}: {problem}"
-    if files.releases is not None:
-        strangers = [name for name in files.releases.by_service if name not in settings.services]
+    told = {"releases": files.releases and files.releases.by_service, "changes": files.changes and files.changes.by_service}
+    for kind, by_service in told.items():
+        strangers = [name for name in by_service or () if name not in settings.services]
         if strangers:
-            yield f"releases of {_listed(strangers)}, which the config does not have, are not read"
+            yield f"{kind} of {_listed(strangers)}, which the config does not have, are not read"
 
 
 def _listed(names: list[str]) -> str:

@@ -10,12 +10,13 @@ from typing import Final
 
 from rollbackd.backtest.history import History as PastSamples
 from rollbackd.backtest.history import VirtualClock
-from rollbackd.backtest.past import PastAlert, PastReleases
+from rollbackd.backtest.past import PastAlert, PastChanges, PastReleases
 from rollbackd.backtest.replay import ALONE, NEVER_KNOWN, Standing, begin, go_on
 from rollbackd.backtest.together import Fired, Ledger
 from rollbackd.decision.decide import decide
 from rollbackd.decision.fleet import facts_of
 from rollbackd.decision.record import unrouted
+from rollbackd.flow.collect import changes_since
 from rollbackd.flow.gather import Gatherer
 from rollbackd.intake.routing import Routing
 from rollbackd.model.decision import Action, AlertFacts, Case, Decision, FleetFacts, History
@@ -45,18 +46,27 @@ class Result:
         return self.decision.at - self.alert.at
 
 
+_NO_CHANGES: Final = PastChanges()
+
 OnResult = Callable[[Result], None]
 
 
 class Backtest:
     """`servers` are the Prometheus servers by name."""
 
-    def __init__(self, services: Mapping[str, ServicePolicy], servers: Mapping[str, Server], releases: PastReleases) -> None:
+    def __init__(
+        self,
+        services: Mapping[str, ServicePolicy],
+        servers: Mapping[str, Server],
+        releases: PastReleases,
+        changes: PastChanges = _NO_CHANGES,
+    ) -> None:
         self._services = services
         self._routing = Routing(services)
         self._servers = servers
         self._slots = {name: asyncio.Semaphore(QUESTIONS_AT_ONCE) for name in servers}
         self._releases = releases
+        self._changes = changes
 
     async def alone(self, alerts: Sequence[PastAlert], on_result: OnResult) -> None:
         """Each alert by itself, several at once. `on_result` is told of them in their order."""
@@ -130,6 +140,7 @@ class Backtest:
             clock=clock,
             gatherer=Gatherer(Measurer(samples, check_clock=False), self._services, releases_of),
             releases=self._releases,
+            changes=self._changes,
             standing=standing,
         )
 
@@ -144,6 +155,7 @@ class _Scene:
     clock: VirtualClock
     gatherer: Gatherer
     releases: PastReleases
+    changes: PastChanges
     standing: Standing
     evidence: Mapping[str, IndicatorEvidence] | None = None
 
@@ -156,6 +168,7 @@ class _Scene:
             alert=AlertFacts(name=self.alert.name, trigger=self.trigger, starts_at=self.alert.at, delivered_at=self.alert.at),
             evidence=self.evidence,
             releases=recorded.releases,
+            changes=self.changes.of_service(self.policy.name, changes_since(self.policy, now), now),
             releases_problem=recorded.problem,
             history=history,
             fleet=fleet,

@@ -27,7 +27,7 @@ from rollbackd.cli.output import emit_rows, on_terminal
 from rollbackd.clock import SystemClock
 from rollbackd.decision.record import span
 from rollbackd.errors import MisconfiguredError
-from rollbackd.model.decision import Action
+from rollbackd.model.decision import Action, CheckVerdict
 from rollbackd.model.reason import Reason
 from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
@@ -51,6 +51,7 @@ class Instant(click.ParamType[datetime]):
 @config_option
 @click.option("--alerts", "alerts_path", type=click.Path(path_type=Path), help="Past alerts, JSON Lines; else what Prometheus fired.")
 @click.option("--releases", "releases_path", type=click.Path(path_type=Path), help="Past releases, JSON Lines; else the services' sources.")
+@click.option("--changes", "changes_path", type=click.Path(path_type=Path), help="Past flags, configs, infrastructure: JSON Lines.")
 @click.option("--from", "start", type=Instant(), help="Only alerts from then on: epoch seconds or RFC 3339.")
 @click.option("--to", "end", type=Instant(), help="Only alerts up to then.")
 @click.option("--score", "is_scored", is_flag=True, help="How often it was right, by the `truth` of each alert.")
@@ -63,6 +64,7 @@ def backtest(
     config_path: Path,
     alerts_path: Path | None,
     releases_path: Path | None,
+    changes_path: Path | None,
     start: datetime | None,
     end: datetime | None,
     other_path: Path | None,
@@ -77,9 +79,11 @@ def backtest(
     """
     if html_path is not None and not html_path.absolute().parent.is_dir():
         raise click.BadParameter(f"there is no directory {html_path.absolute().parent}", param_hint="--html")
+    if start is not None and end is not None and start > end:
+        raise click.BadParameter("it is before --from: no alert lies between them", param_hint="--to")
     configs = [load(path).settings for path in (config_path, other_path) if path is not None]
     try:
-        files = read(alerts_path, releases_path)
+        files = read(alerts_path, releases_path, changes_path)
     except InvalidFilesError as error:
         for problem in error.problems:
             _say(str(problem))
@@ -157,7 +161,8 @@ def _collecting(total: int, watching: Watching) -> Iterator[tuple[list[Result], 
 
 
 def _is_unanswered(result: Result) -> bool:
-    return any(check.reason is Reason.QUERY_FAILED for check in result.decision.checks)
+    silent = (check for check in result.decision.checks if check.name == "answers" and check.verdict is CheckVerdict.UNKNOWN)
+    return any(check.reason is Reason.QUERY_FAILED for check in result.decision.checks) or any(silent)
 
 
 def _nothing(_result: Result) -> None:

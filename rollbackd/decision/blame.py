@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from rollbackd.decision.answers import ANSWERS
 from rollbackd.decision.exoneration import EXONERATIONS
 from rollbackd.decision.facts import Facts
-from rollbackd.decision.other_causes import OTHER_CAUSES
 from rollbackd.decision.proof import BEFORE_AND_AFTER, SIDE_BY_SIDE
 from rollbackd.decision.record import Rule, ask_all, stands_in_the_way
 from rollbackd.model.decision import Blame, Check, CheckVerdict
 from rollbackd.model.release import Release
 
-PROOFS: Final = (SIDE_BY_SIDE, *BEFORE_AND_AFTER, OTHER_CAUSES)
+PROOFS: Final = (ANSWERS, SIDE_BY_SIDE, *BEFORE_AND_AFTER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +49,10 @@ def judge_release(facts: Facts) -> Suspicion:
 
 def _proofs(facts: Facts) -> tuple[Check, ...]:
     """Where the two versions side by side have said it, the other road is recorded and stands in nobody's way."""
-    beside, *others, left_out = ask_all(PROOFS, facts, facts.now)
+    answers, beside, *others = ask_all(PROOFS, facts, facts.now)
     if beside.verdict is CheckVerdict.PASSED:
         others = [replace(one, verdict=CheckVerdict.NOT_APPLICABLE) if stands_in_the_way(one) else one for one in others]
-    return beside, *others, left_out
+    return answers, beside, *others
 
 
 def _not_judged(suspect: Release | None, why: str, now: datetime) -> Suspicion:

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Final
 
 from rollbackd.decision.statistics import SIGNIFICANT, binomial_p, proportion_p, rank_p
-from rollbackd.model.measurement import Reading
+from rollbackd.model.measurement import IndicatorEvidence, Reading
 from rollbackd.model.policy import Trigger
 
 RELEVANT_SHARE: Final = 0.5
@@ -16,12 +16,23 @@ RELEVANT_SHARE: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """What was measured over a time: the counts of a ratio, or the values of a value indicator."""
+    """What was measured over a time: the counts of a ratio, or the values of a value indicator and the traffic behind them in `total`."""
 
     bad: int = 0
     total: int = 0
     values: tuple[float, ...] = ()
     is_ratio: bool = True
+
+    @classmethod
+    def of_all(cls, stretches: Iterable["Stretch"], *, is_ratio: bool) -> "Stretch":
+        """Several of the same time as one."""
+        all_of_them = tuple(stretches)
+        return cls(
+            bad=sum(one.bad for one in all_of_them),
+            total=sum(one.total for one in all_of_them),
+            values=tuple(value for one in all_of_them for value in one.values),
+            is_ratio=is_ratio,
+        )
 
     @property
     def level(self) -> float | None:
@@ -37,6 +48,10 @@ class Stretch:
         if self.is_ratio:
             return f"{level:.4g} ({self.bad:,} of {self.total:,})"
         return f"{level:.4g} (median of {len(self.values)})"
+
+    def says_enough(self, trigger: Trigger) -> bool:
+        """Whether as many requests stand behind it as behind a breach of the trigger itself. One failure of one request is no verdict."""
+        return self.level is not None and self.total >= max(trigger.min_requests, 1 if self.is_ratio else 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +83,15 @@ class Limits:
             return True
         return _counts(stretch, self)[0] > 0 and binomial_p(*_counts(stretch, self), self._clear_rate) < SIGNIFICANT
 
+    def beyond_clear(self, stretch: Stretch) -> float:
+        """How far its level is from being clear; nothing when it is, or was not measured."""
+        level = self.clear if stretch.level is None else stretch.level
+        return max(level - self.clear if self.upward else self.clear - level, 0.0)
+
+    def is_clear(self, stretch: Stretch) -> bool:
+        level = stretch.level
+        return level is not None and (level <= self.clear if self.upward else level >= self.clear)
+
     @property
     def _clear_rate(self) -> float:
         return min(max(self.clear if self.upward else 1 - self.clear, 0.0), 1.0)
@@ -94,6 +118,10 @@ class Comparison:
     @property
     def worse(self) -> bool:
         return self.significant and self.relevant
+
+    def worse_of(self, compared: int) -> bool:
+        """As `worse`, of the one that looks worst of so many: the more there are, the likelier chance makes one stand out."""
+        return self.p * compared < SIGNIFICANT and self.relevant
 
     @property
     def in_words(self) -> str:
@@ -125,7 +153,8 @@ def stretch(trigger: Trigger, readings: Iterable[Reading], *, start: datetime, e
     """
     within = sorted((one for one in readings if start <= one.at <= end and one.value is not None), key=lambda one: one.at, reverse=True)
     if not trigger.indicator.is_ratio:
-        return Stretch(values=tuple(one.value for one in within if one.value is not None), is_ratio=False)
+        behind = round(sum(count for _, count in traffic(within, trigger.indicator.window)))
+        return Stretch(total=behind, values=tuple(one.value for one in within if one.value is not None), is_ratio=False)
     chosen: list[Reading] = []
     for reading in within:
         if not chosen or chosen[-1].at - reading.at >= trigger.indicator.window:
@@ -133,6 +162,13 @@ def stretch(trigger: Trigger, readings: Iterable[Reading], *, start: datetime, e
     counted = [(one.bad, one.total) for one in chosen if one.bad is not None and one.total is not None]
     total = round(sum(total for _, total in counted))
     return Stretch(bad=min(round(sum(bad for bad, _ in counted)), total), total=total)
+
+
+def measured(trigger: Trigger, evidence: IndicatorEvidence) -> Stretch:
+    """All of it."""
+    if not evidence.readings:
+        return Stretch(is_ratio=trigger.indicator.is_ratio)
+    return stretch(trigger, evidence.readings, start=evidence.readings[0].at, end=evidence.readings[-1].at)
 
 
 def traffic(readings: Sequence[Reading], window: timedelta) -> list[tuple[datetime, float]]:

@@ -1,82 +1,92 @@
 """Were the services below ours burning when it caught fire? A dependency's breach is looked for at our onset, not at the present."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, dropwhile
+from typing import Final
 
+from rollbackd.decision.compare import stretch
 from rollbackd.decision.judge import Judged, judge_steps
 from rollbackd.decision.onset import Onset, find_onset
 from rollbackd.decision.trigger import usual
 from rollbackd.model.decision import Dependency
-from rollbackd.model.measurement import Verdict
+from rollbackd.model.measurement import IndicatorEvidence, Verdict
 from rollbackd.model.policy import Trigger
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release, ReleaseStatus
 
-BRIDGED_STEPS = 3
-"""How far before the moment in question the last step that says something may lie."""
+_NEAR: Final = 3
+"""Steps before the moment in question: what was last measured before them was not measured then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burning:
     """A dependency that was breached at the moment in question, with the onset of its breach.
 
-    `release` is its own that may be the cause, if it had one.
+    `release` is its own that may be the cause, if it had one. `is_sure`: as many requests stand behind it as a breach of ours needs.
     """
 
     service: str
     trigger: str
     onset: Onset
     release: Release | None
+    is_sure: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What is known of a dependency at one moment. Without `burning` it was healthy, unless `unmeasured` says that this cannot be told.
+    """What is known of a dependency at one moment.
 
-    Few requests are something that was measured.
+    `unmeasured` says of which of its triggers it cannot be told whether they burnt then, and why. Few requests are something that was
+    measured. Without either it was healthy.
     """
 
     burning: Burning | None
-    unmeasured: Reason | None
+    unmeasured: Mapping[str, Reason]
 
 
 def look_at(moment: datetime, name: str, dependency: Dependency, now: datetime) -> Looked:
     """Of several triggers that were breached, the one that began first."""
-    said = {trigger.name: _said(trigger, dependency, moment, now) for trigger in dependency.policy.triggers}
-    burning = [
-        Burning(service=name, trigger=trigger, onset=onset, release=_own_release(dependency, onset.at, moment))
-        for trigger, onset in said.items()
-        if isinstance(onset, Onset)
-    ]
-    return Looked(
-        burning=min(burning, key=lambda one: one.onset.at or datetime.min.replace(tzinfo=now.tzinfo), default=None),
-        unmeasured=next((reason for reason in said.values() if isinstance(reason, Reason)), None),
-    )
+    burning: list[Burning] = []
+    unmeasured: dict[str, Reason] = {}
+    for trigger in dependency.policy.triggers:
+        said = _said(trigger, dependency, moment, now)
+        if isinstance(said, Reason):
+            unmeasured[trigger.name] = said
+        elif said is not None:
+            release, is_sure = (
+                _own_release(dependency, said.at, moment),
+                _is_sure(trigger, dependency.evidence[trigger.name], said.at, moment),
+            )
+            burning.append(Burning(service=name, trigger=trigger.name, onset=said, release=release, is_sure=is_sure))
+    first = min(burning, key=lambda one: one.onset.at or datetime.min.replace(tzinfo=now.tzinfo), default=None)
+    return Looked(first, unmeasured)
 
 
 def _said(trigger: Trigger, dependency: Dependency, moment: datetime, now: datetime) -> Onset | Reason | None:
-    """Its breach, or why it cannot be told whether there was one; None: there was none."""
+    """Its breach, or why it cannot be told whether there was one; None: there was none.
+
+    What is not measured now any more may have gone down with it.
+    """
     evidence = dependency.evidence.get(trigger.name)
     if evidence is None or not evidence.readings:
         return (evidence and evidence.reason) or Reason.NO_SERIES
     end = moment - trigger.hold_for - trigger.indicator.window
     baseline = usual(evidence, end - dependency.policy.baseline, end) if trigger.is_relative else None
     steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=now - evidence.readings[0].at)
-    unmeasured: Reason | None = None
-    for step in steps:
-        if step.at > moment:
-            continue
-        match step.verdict:
-            case Verdict.BREACHED:
-                return find_onset(chain([step], steps))
-            case Verdict.HEALTHY:
-                return unmeasured
-        if not _says_something(step):
-            unmeasured = unmeasured or step.reason
-        if moment - step.at >= BRIDGED_STEPS * evidence.step:
-            break
-    return unmeasured
+    last = next(steps)
+    gap = None if _says_something(last) else last.reason
+    then = dropwhile(lambda step: step.at > moment, chain([last], steps))
+    for step in then:
+        if step.verdict is Verdict.BREACHED:
+            return find_onset(chain([step], then))
+        if step.verdict is Verdict.HEALTHY:
+            return gap
+        gap = gap or (None if _says_something(step) else step.reason)
+        if moment - step.at >= _NEAR * evidence.step:
+            return gap
+    return gap or Reason.NO_SERIES  # not looked at as far back as that
 
 
 def _says_something(step: Judged) -> bool:
@@ -90,3 +100,7 @@ def _own_release(dependency: Dependency, since: datetime | None, moment: datetim
     started = [one for one in dependency.releases if one.started_at <= began + slack]
     recent = [one for one in started if one.status is ReleaseStatus.ROLLING or began - one.started_at <= dependency.policy.blame_window]
     return max(recent, key=lambda one: one.started_at, default=None)
+
+
+def _is_sure(trigger: Trigger, evidence: IndicatorEvidence, since: datetime | None, moment: datetime) -> bool:
+    return stretch(trigger, evidence.readings, start=since or evidence.readings[0].at, end=moment).says_enough(trigger)

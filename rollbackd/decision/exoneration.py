@@ -1,10 +1,10 @@
 """What lets a release go, whatever else speaks against it: the breach has another cause, or an older beginning."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
-from rollbackd.decision.compare import Limits
+from rollbackd.decision.compare import Limits, Stretch, compare, measured
 from rollbackd.decision.dependencies import look_at
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.judge import judging
@@ -47,6 +47,8 @@ def _old_version_as_bad(facts: Facts) -> Ruling:
     beside = facts.since_onset(evidence) if evidence else None
     if beside is None or beside.level is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, f"{old.version} does not serve beside it")
+    if not beside.says_enough(facts.finding.trigger):
+        return Ruling(CheckVerdict.NOT_APPLICABLE, f"too little to tell of {old.version} since the breach: {beside}")
     return Ruling.of(
         against=limits.is_breached(beside),
         value=f"{old.version} since the breach: {beside}",
@@ -61,41 +63,48 @@ def _why_no_versions(facts: Facts, old: Release | None) -> str:
 
 
 def _localised(facts: Facts) -> Ruling:
-    """One zone, node or instance is broken while the same version is healthy in the others: that is the place's fault."""
+    """One zone, node or instance is broken while the same version is healthy in the others: that is the place's fault.
+
+    A place without a single request serves nobody, and is in nobody's way.
+    """
     places, limits = facts.context.places if facts.context else {}, facts.limits
     if not facts.policy.spread:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no spread label")
     if not places or limits is None:
-        return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked: the new version is not everywhere, and no version_label tells it apart")
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no places to compare: none, too many, or the new version is not in all of them")
     told = []
     for label in facts.policy.spread:
-        by_value = places.get(label)
-        if by_value is None:
-            continue
-        breached, healthy = divided(facts, limits, by_value)
-        told.append(f"{label}: {len(breached)} breached, {len(healthy)} healthy of {len(by_value)}")
-        if len(breached) == 1 and healthy and len(breached) + len(healthy) == len(by_value):
-            return Ruling(CheckVerdict.FAILED, f"only {label}={breached[0]} is breached; healthy: {_named(healthy)}", _ELSEWHERE)
+        by_value = places.get(label, {})
+        here = {place: facts.since_onset(evidence) for place, evidence in by_value.items() if not _is_idle(facts, evidence)}
+        breached = [place for place, one in here.items() if limits.is_breached(one)]
+        others = {place: one for place, one in here.items() if one.level is not None and place not in breached}
+        told.append(f"{label}: {len(breached)} breached, {len(others)} healthy of {len(by_value)}")
+        if len(breached) == 1 and len(others) == len(here) - 1 and _stands_out(here[breached[0]], others.values(), limits):
+            return Ruling(CheckVerdict.FAILED, f"only {label}={breached[0]} is breached; healthy: {_named(others)}", _ELSEWHERE)
     return Ruling(CheckVerdict.PASSED, "; ".join(told), _ELSEWHERE)
 
 
 _ELSEWHERE: Final = "breached in one place only, while the same version is healthy in all others"
 
 
-def divided(facts: Facts, limits: Limits, by_value: Mapping[str, IndicatorEvidence]) -> tuple[list[str], list[str]]:
-    """Those where it is breached since the onset, and those where it is not; the others say nothing."""
-    breached: list[str] = []
-    healthy: list[str] = []
-    for value, evidence in sorted(by_value.items()):
-        here = facts.since_onset(evidence)
-        if here.level is None:
-            continue
-        (breached if limits.is_breached(here) else healthy).append(value)
-    return breached, healthy
+def _is_idle(facts: Facts, evidence: IndicatorEvidence) -> bool:
+    """Measured at every step since the onset, and each time there had been nothing to count."""
+    since = [one.reason for one in evidence.readings if one.at >= facts.began]
+    return bool(since) and all(reason is Reason.LOW_TRAFFIC for reason in since)
+
+
+def _stands_out(one: Stretch, others: Collection[Stretch], limits: Limits) -> bool:
+    """All others together are clear, and it is worse than they by more than chance: a few requests without an error are no health."""
+    elsewhere = Stretch.of_all(others, is_ratio=one.is_ratio)
+    comparison = compare(one, elsewhere, limits) if others else None
+    return comparison is not None and comparison.worse_of(len(others) + 1) and limits.is_clear(elsewhere)
 
 
 def _recurrent(facts: Facts) -> Ruling:
-    """The same breach at the same time of an earlier day: a cron job, a peak, a batch. Another release then would explain it as well."""
+    """The same breach at the same time of an earlier day: a cron job, a peak, a batch. Another release then would explain it as well.
+
+    One that was less than half as bad does not explain this one.
+    """
     earlier = facts.context.earlier if facts.context else {}
     told = []
     for ago, evidence in sorted(earlier.items()):
@@ -105,26 +114,39 @@ def _recurrent(facts: Facts) -> Ruling:
             told.append(f"{span(ago)} ago: not measured")
             continue
         released = _released_before(facts.releases, then - facts.finding.trigger.hold_for, facts.policy.blame_window)
-        if share >= MOSTLY and released is None and (facts.suspect is None or facts.suspect.started_at > then):
+        explains = _explains(facts, evidence)
+        if share >= MOSTLY and explains and released is None and (facts.suspect is None or facts.suspect.started_at > then):
             return Ruling(CheckVerdict.FAILED, f"the same breach stood {span(ago)} ago, before this release", _OTHER_DAYS)
-        because = f", after the release of {released.version}" if released and share >= MOSTLY else ""
+        because = f", after the release of {released.version}" if released and share >= MOSTLY else "" if explains else ", by far less"
         told.append(f"{span(ago)} ago: breached in {100 * share:.0f} % of the measurements{because}")
     if not told:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked")
-    measured = any("not measured" not in line for line in told)
-    return Ruling(CheckVerdict.PASSED if measured else CheckVerdict.NOT_APPLICABLE, "; ".join(told), _OTHER_DAYS)
+    any_told = any("not measured" not in line for line in told)
+    return Ruling(CheckVerdict.PASSED if any_told else CheckVerdict.NOT_APPLICABLE, "; ".join(told), _OTHER_DAYS)
 
 
 _OTHER_DAYS: Final = "breached at this time 1 or 7 days ago, under another version and without a release of its own"
 
 
 def _share_breached(facts: Facts, evidence: IndicatorEvidence) -> float | None:
-    """By the limits that hold now; None when under half of the steps were measured: history that is not there proves nothing."""
-    said = judging(facts.finding.trigger, facts.finding.baseline)
+    """By the limits that hold now; None when under half of the steps were measured, or with too few requests: that proves nothing."""
+    trigger = facts.finding.trigger
+    if not measured(trigger, evidence).says_enough(trigger):
+        return None
+    said = judging(trigger, facts.finding.baseline)
     verdicts = [said(one.value, False)[0] for one in evidence.readings if one.value is not None]
     if not verdicts or 2 * len(verdicts) < len(evidence.readings):
         return None
     return sum(verdict is Verdict.BREACHED for verdict in verdicts) / len(verdicts)
+
+
+def _explains(facts: Facts, evidence: IndicatorEvidence) -> bool:
+    """Whether this breach is, beyond chance, no more than twice as far from being clear as what was measured then."""
+    limits, since, then = facts.limits, facts.since_onset(facts.evidence), measured(facts.finding.trigger, evidence)
+    comparison = compare(since, then, limits) if limits is not None else None
+    if limits is None or comparison is None or not comparison.worse:
+        return True
+    return limits.beyond_clear(since) <= 2 * limits.beyond_clear(then)
 
 
 def _released_before(releases: Iterable[Release], moment: datetime, window: timedelta) -> Release | None:
@@ -139,16 +161,17 @@ def _dependency_first(facts: Facts) -> Ruling:
     if began is None or suspect is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no release that could be let go")
     told = []
-    asked = [name for name in facts.policy.depends_on if name in dependencies]
-    for name in asked:
-        burning = look_at(began, name, dependencies[name], facts.now).burning
+    for name in (name for name in facts.policy.depends_on if name in dependencies):
+        looked = look_at(began, name, dependencies[name], facts.now)
+        burning = looked.burning
         if burning is None:
+            told.append(f"{name} was {'not measured' if looked.unmeasured else 'healthy'} when the breach began")
             continue
         since = "before the look-back" if burning.onset.at is None else clock_time(burning.onset.at)
-        if came_first(burning.onset.at, began, suspect, facts):
+        if came_first(burning.onset.at, began, suspect, facts) and burning.is_sure:
             return Ruling(CheckVerdict.FAILED, f"{name} is breached ({burning.trigger}) since {since}", _BELOW)
-        told.append(f"{name} is breached since {since}")
-    return Ruling(CheckVerdict.PASSED, "; ".join(told) or f"healthy when the breach began: {_named(asked)}", _BELOW)
+        told.append(f"{name} is breached since {since}" + (", by too few requests to tell" if not burning.is_sure else ""))
+    return Ruling(CheckVerdict.PASSED, "; ".join(told) or "not asked", _BELOW)
 
 
 def came_first(since: datetime | None, began: datetime, suspect: Release, facts: Facts) -> bool:

@@ -68,6 +68,11 @@ class Facts:
         return self.now - self.policy.blame_window - self.finding.trigger.hold_for
 
     @property
+    def began(self) -> datetime:
+        """The onset, or the end of the look-back before which it lies."""
+        return self.onset.at or self.looked_back_to
+
+    @property
     def suspect(self) -> Release | None:
         return self.suspect_if(self.onset.at)
 
@@ -75,7 +80,7 @@ class Facts:
     def newest(self) -> Release | None:
         """The newest release, if it is recent at all: the one that people will suspect, rightly or not."""
         newest = next(iter(self.releases), None)
-        return newest if newest and self.is_recent(newest, self.onset.at or self.looked_back_to) else None
+        return newest if newest and self.is_recent(newest, self.began) else None
 
     @property
     def predecessor(self) -> Release | None:
@@ -101,7 +106,7 @@ class Facts:
         return release.status is ReleaseStatus.ROLLING or began - release.started_at <= self.policy.blame_window
 
     def since_onset(self, evidence: IndicatorEvidence) -> Stretch:
-        return stretch(self.finding.trigger, evidence.readings, start=self.onset.at or self.looked_back_to, end=self.now)
+        return stretch(self.finding.trigger, evidence.readings, start=self.began, end=self.now)
 
     def before(self, release: Release) -> Stretch:
         """The `baseline` up to the begin of the release, or to the onset where that was seen a little earlier."""

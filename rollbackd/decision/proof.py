@@ -162,14 +162,13 @@ def _no_dependency(facts: Facts) -> Ruling:
     if began is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no breach to explain")
     limit = "no service that it depends on was breached by then and had a release of its own"
-    told, unknown = [], []
-    for name in facts.policy.depends_on:
-        looked = look_at(began + facts.finding.step, name, dependencies[name], facts.now) if name in dependencies else None
-        burning = looked.burning if looked else None
+    told, unknown = [], [name for name in facts.policy.depends_on if name not in dependencies]
+    for name in (name for name in facts.policy.depends_on if name in dependencies):
+        looked = look_at(began + facts.finding.step, name, dependencies[name], facts.now)
+        burning = looked.burning
         if burning is not None and burning.release is not None:
             return Ruling(CheckVerdict.FAILED, f"{name} is breached as well, and {burning.release.version} was released there", limit)
-        if looked is None or looked.unmeasured is not None:
-            unknown.append(f"{name} ({looked.unmeasured})" if looked else name)
+        unknown.extend(f"{trigger} of {name} ({reason})" for trigger, reason in looked.unmeasured.items())
         told.append(f"{name} is {'breached, with no release of its own' if burning else 'healthy'}")
     if unknown:
         return Ruling(CheckVerdict.UNKNOWN, f"not measured: {', '.join(unknown)}", limit)

@@ -31,7 +31,7 @@ def proportion_p(bad: int, total: int, bad_before: int, total_before: int) -> fl
     for more in range(bad, min(total, all_bad) + 1):  # beyond the mode each term is smaller than the one before
         term = math.exp(_log_hypergeometric(more, total, all_bad, everything))
         chance += term
-        if term < chance * 1e-12:
+        if term <= chance * 1e-12:  # also where the first one is too small for a float: a million more add nothing
             break
     return min(chance, 1.0) if first > -700 else 0.0
 
@@ -48,7 +48,7 @@ def binomial_p(bad: int, total: int, rate: float) -> float:
     for count in range(bad, total + 1):
         term = math.exp(_log_comb(total, count) + count * math.log(rate) + (total - count) * math.log1p(-rate))
         chance += term
-        if term < chance * 1e-12:
+        if term <= chance * 1e-12:
             break
     return min(chance, 1.0)
 

@@ -21,12 +21,12 @@ _ENOUGH_STEPS: Final = 5
 TARGETS: Final = 3
 """Candidates whose health is asked; who has to go back further has more to decide than a number says."""
 
-Past = Callable[[Release], tuple[CheckVerdict, str]]
-"""How a release was when it last served: failed or unknown, with the words for it, or neither."""
+Past = Callable[[Release], str]
+"""Why a release cannot be gone back to, by how it was when it last served; empty: nothing was seen that says so."""
 
 
-def _not_asked(_release: Release) -> tuple[CheckVerdict, str]:
-    return CheckVerdict.NOT_APPLICABLE, ""
+def _not_asked(_release: Release) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,9 @@ class Choice:
 
 
 def choose_target(suspect: Release | None, releases: tuple[Release, ...], now: datetime, *, past: Past = _not_asked) -> Choice:
-    """The newest of the candidates that was not seen breached when it last served. `releases` newest first.
-
-    One whose past could not be asked is a target that a person may approve, and no reason to act (I3).
-    """
+    """The newest of the candidates that was not seen breached when it last served. `releases` newest first."""
     target, reason, said = _choose(suspect, releases, past)
-    verdict = CheckVerdict.FAILED if target is None else CheckVerdict.UNKNOWN if reason is Reason.UNKNOWN else CheckVerdict.PASSED
+    verdict = CheckVerdict.FAILED if target is None else CheckVerdict.PASSED
     return Choice(target, Check(name="target", verdict=verdict, reason=reason, at=now, value=said, limit=_LIMIT))
 
 
@@ -58,20 +55,16 @@ def candidates(suspect: Release, releases: tuple[Release, ...]) -> tuple[Release
 
 
 def past_of(trigger: Trigger, evidence: Mapping[Release, IndicatorEvidence], baseline: float | None) -> Past:
-    """Failed: breached for most of the last hour that it served. Unknown: that could not be asked. No history proves nothing."""
+    """Seen is what was breached for most of the last hour that it served. No history proves nothing."""
     said = judging(trigger, baseline)
 
-    def past(release: Release) -> tuple[CheckVerdict, str]:
-        last_hour = evidence.get(release)
-        if last_hour is None:
-            return _not_asked(release)
-        if last_hour.reason is not None and not last_hour.readings:
-            return CheckVerdict.UNKNOWN, f"how {release.version} was when it last served could not be asked: {last_hour.detail}"
-        verdicts = [said(one.value, False)[0] for one in last_hour.readings if one.value is not None]
+    def past(release: Release) -> str:
+        readings = evidence[release].readings if release in evidence else ()
+        verdicts = [said(one.value, False)[0] for one in readings if one.value is not None]
         breached = verdicts.count(Verdict.BREACHED)
         if len(verdicts) < _ENOUGH_STEPS or 2 * breached <= len(verdicts):
-            return CheckVerdict.PASSED, ""
-        return CheckVerdict.FAILED, f"{release.version} was breached in {breached} of {len(verdicts)} measurements when it last served"
+            return ""
+        return f"{release.version} was breached in {breached} of {len(verdicts)} measurements when it last served"
 
     return past
 
@@ -86,19 +79,13 @@ def _choose(suspect: Release | None, releases: tuple[Release, ...], past: Past) 
         return None, Reason.CONFIG_ONLY_RELEASE, said
     passed_over: list[str] = []
     for target in candidates(suspect, releases)[:TARGETS]:
-        verdict, said = past(target)
-        if verdict is CheckVerdict.FAILED:
+        if said := past(target):
             passed_over.append(said)
             continue
         barrier = _barrier((suspect, *earlier[: earlier.index(target) + 1]))
         if barrier is not None:
             return None, Reason.MIGRATION_BARRIER, f"{target.version} lies behind {barrier}"
-        found = [f"{target.version} ({target.artifact})", *passed_over]
-        return (
-            (target, Reason.UNKNOWN, "; ".join([*found, said]))
-            if verdict is CheckVerdict.UNKNOWN
-            else (target, Reason.PASSED, "; ".join(found))
-        )
+        return target, Reason.PASSED, "; ".join([f"{target.version} ({target.artifact})", *passed_over])
     none = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted, healthy and another artifact"
     return None, Reason.NO_SAFE_TARGET, "; ".join([none, *passed_over])
 

@@ -56,17 +56,22 @@ class Gatherer:
                 ago: group.create_task(self._measurer.past(policy, indicator, now=now - ago, lookback=asked.trigger.hold_for))
                 for ago in asked.earlier
             }
-            older = (one for one in asked.targets if one.until != asked.suspect.started_at)  # the suspect's predecessor is in `before`
-            targets = {one.release: group.create_task(self._served(policy, asked.trigger, one)) for one in older}
-            dependencies = {name: group.create_task(self._dependency(self._services[name], now)) for name in asked.dependencies}
+            asked_already = {one.release for one in asked.targets if _is_before(one, asked.suspect, policy)}
+            targets = {
+                one.release: group.create_task(self._served(policy, asked.trigger, one))
+                for one in asked.targets
+                if one.release not in asked_already
+            }
+        found = {name: task.result() for name, task in places.items()}
         return Context(
             before=before.result(),
             versions_seen=seen.result() if seen else None,
             versions=versions.result(),
-            places={name: task.result() for name, task in places.items()},
+            places={name: values for name, values in found.items() if values},
+            unread=frozenset(name for name, values in found.items() if values is None),
             earlier={ago: task.result() for ago, task in earlier.items()},
             targets={one.release: (targets.get(one.release) or before).result() for one in asked.targets},
-            dependencies={name: task.result() for name, task in dependencies.items()},
+            dependencies=await self._dependencies(asked.dependencies, now),
         )
 
     async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime) -> IndicatorEvidence:
@@ -89,7 +94,7 @@ class Gatherer:
         return {name: task.result() for name, task in asked.items()}
 
     async def _places(self, policy: ServicePolicy, asked: Wanted, label: str, now: datetime) -> Mapping[str, IndicatorEvidence] | None:
-        """By the value of a spread label; None where those cannot be read, and empty where they are too many to compare."""
+        """By the value of a spread label; empty where there are none, or too many to compare. None: they cannot be read."""
         if policy.version_label and asked.place_version:
             policy = _narrowed(policy, policy.version_label, asked.place_version)
         values = await self._values(policy, asked.trigger, label, now)
@@ -110,11 +115,25 @@ class Gatherer:
         lookback = min(policy.baseline, served.until - served.release.started_at)
         return await self._measurer.past(policy, trigger.indicator, now=served.until, lookback=lookback)
 
+    async def _dependencies(self, names: Iterable[str], now: datetime) -> Mapping[str, Dependency]:
+        """After everything else: they may be many, or slow to be measured, and what waits behind them would be late.
+
+        An incident keeps the config that it began with: what it depended on then, and is in no config now, is not measured.
+        """
+        async with together() as group:
+            asked = {name: group.create_task(self._dependency(self._services[name], now)) for name in names if name in self._services}
+        return {name: task.result() for name, task in asked.items()}
+
     async def _dependency(self, policy: ServicePolicy, now: datetime) -> Dependency:
         async with together() as group:
             evidence = group.create_task(self.evidence(policy, now))
             releases = group.create_task(self._releases_of(policy.name))
         return Dependency(policy=policy, evidence=evidence.result(), releases=_newest_first(releases.result()))
+
+
+def _is_before(served: Served, suspect: Release, policy: ServicePolicy) -> bool:
+    """Whether the time that it last served is the time before the suspect: only if it served for all of that."""
+    return served.until == suspect.started_at and served.until - served.release.started_at >= policy.baseline
 
 
 def _narrowed(policy: ServicePolicy, label: str, value: str) -> ServicePolicy:

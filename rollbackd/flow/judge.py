@@ -75,7 +75,7 @@ class Judge:
             case Follow.ROLL_BACK | Follow.PROPOSE_INCONCLUSIVE:
                 return Move.stay(judged.incident, judged.decision)
             case _:
-                return Move.stay(replace(incident, healthy_looks=judged.incident.healthy_looks), judged.decision)
+                return Move.stay(_only_looked_at(incident, judged), judged.decision)
 
     async def escalated(self, incident: Incident, policy: ServicePolicy) -> Move:
         """A person was asked, and is reminded. Only a measured recovery ends this early: after a page nothing acts by itself."""
@@ -93,7 +93,7 @@ class Judge:
         judged = await self._judge(incident, policy)
         if judged.follow is Follow.STAND_DOWN_IF_TWICE and judged.incident.healthy_looks >= LOOKS_TO_STAND_DOWN:
             return Move.close(judged.incident, Outcome.STOOD_DOWN, judged.decision)
-        return Move.stay(replace(incident, healthy_looks=judged.incident.healthy_looks))
+        return Move.stay(_only_looked_at(incident, judged))
 
     async def _judge(self, incident: Incident, policy: ServicePolicy) -> Judged:
         now = self._clock.now()
@@ -145,13 +145,19 @@ def _written(incident: Incident, policy: ServicePolicy, decision: Decision, foll
         detail=why_not or (f"fleet brake: {brake.value}" if brake else ""),
         braked=brake is not None,
         healthy_looks=_healthy_looks(incident, policy, decision) if follows is Follow.STAND_DOWN_IF_TWICE else 0,
+        healthy_at=decision.at if follows is Follow.STAND_DOWN_IF_TWICE else None,
     )
 
 
 def _healthy_looks(incident: Incident, policy: ServicePolicy, decision: Decision) -> int:
     """Counts looks that lie apart: a bell that rings right after one makes no second look at the same samples a second witness."""
-    is_apart = incident.decided_at is None or decision.at - incident.decided_at >= policy.recheck_every / 2
+    is_apart = incident.healthy_at is None or decision.at - incident.healthy_at >= policy.recheck_every / 2
     return incident.healthy_looks + is_apart if incident.healthy_looks else 1
+
+
+def _only_looked_at(incident: Incident, judged: Judged) -> Incident:
+    """What a person was asked stays as it is: of this look only its health is kept."""
+    return replace(incident, healthy_looks=judged.incident.healthy_looks, healthy_at=judged.incident.healthy_at)
 
 
 def _asks_at_once(judged: Judged, policy: ServicePolicy) -> bool:

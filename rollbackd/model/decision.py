@@ -105,14 +105,14 @@ class Dependency:
 class Context:
     """What is asked only about a breach that is confirmed, to find out whose fault it is: of the indicator that carries the decision.
 
-    `versions_seen` are the values of the version label, None when they could not be read. `places` are by spread label and its value;
-    None where the values could not be read.
+    `versions_seen` are the values of the version label, None when they could not be read.
     """
 
     before: IndicatorEvidence | None = None  # of the hour up to the start of the suspect
     versions_seen: frozenset[str] | None = None
     versions: Mapping[str, IndicatorEvidence] = field(default_factory=dict)  # by version: the suspect's and the one before it
-    places: Mapping[str, Mapping[str, IndicatorEvidence] | None] = field(default_factory=dict)
+    places: Mapping[str, Mapping[str, IndicatorEvidence]] = field(default_factory=dict)  # by spread label, by its value
+    unread: frozenset[str] = frozenset()  # spread labels whose values could not be read
     earlier: Mapping[timedelta, IndicatorEvidence] = field(default_factory=dict)  # by how long ago
     targets: Mapping[Release, IndicatorEvidence] = field(default_factory=dict)  # of the last hour that each of them served
     dependencies: Mapping[str, Dependency] = field(default_factory=dict)  # by service

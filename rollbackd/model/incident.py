@@ -166,6 +166,7 @@ class Incident:
     told_with: str | None = None  # people are told of the fleet brake through that incident, and not again through this one
     detail: str = ""  # one sentence for a person: why it is as it is, beyond the reason code
     healthy_looks: int = 0
+    healthy_at: datetime | None = None  # the newest of them
     abort_reason: str | None = None  # set: stop before the next step
     acknowledged_by: str | None = None
     requested_by: str | None = None  # who approved, or asked for it by hand; None: rollbackd itself

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from rollbackd.clock import Clock
-from rollbackd.errors import PermanentError, TemporaryError
+from rollbackd.errors import MisconfiguredError, PermanentError, TemporaryError
 from rollbackd.model.measurement import IndicatorEvidence, Reading
 from rollbackd.model.policy import Indicator, ServicePolicy
 from rollbackd.model.reason import Reason
@@ -38,12 +38,11 @@ class Measurer:
         self, policy: ServicePolicy, indicator: Indicator, *, now: datetime, lookback: timedelta, pool_window: timedelta | None = None
     ) -> IndicatorEvidence:
         """The indicator at every scrape interval from now back to now - lookback; with a `pool_window` its counts over that as well."""
-        client = self._clients[policy.prometheus]
         at = measure.steps(now, policy.scrape_interval, lookback)
         async with together() as group:
-            ranges = group.create_task(self._ranges(client, policy, at, measure.range_queries(policy, indicator)))
+            ranges = group.create_task(self._ranges(policy, at, measure.range_queries(policy, indicator)))
             pool = {
-                part: group.create_task(self._believed(client.query(query, at=now)), name=f"pool {part}")
+                part: group.create_task(self._believed(self._query(policy, query, at=now)), name=f"pool {part}")
                 for part, query in (measure.pool_queries(policy, indicator, pool_window) if pool_window else {}).items()
             }
         counted = {part: task.result() for part, task in pool.items()}
@@ -54,20 +53,18 @@ class Measurer:
 
         Nothing is asked of the age of its samples; a step without any has no value.
         """
-        client = self._clients[policy.prometheus]
         at = measure.steps(now, policy.scrape_interval, lookback)
-        ranges = await self._ranges(client, policy, at, measure.range_queries(policy, indicator, of_the_past=True))
+        ranges = await self._ranges(policy, at, measure.range_queries(policy, indicator, of_the_past=True))
         return measure.evidence(policy, indicator, at=at, ranges=ranges)
 
     async def value(self, policy: ServicePolicy, query: str, *, now: datetime) -> Reading:
         """The one number of a query of a runbook or a check; nothing is known of the age of its samples."""
-        answer = await self._believed(self._clients[policy.prometheus].query(self._rendered(policy, query), at=now))
+        answer = await self._believed(self._query(policy, self._rendered(policy, query), at=now))
         return measure.reading(answer, now)
 
     async def label_values(self, policy: ServicePolicy, query: str, label: str, *, now: datetime) -> frozenset[str]:
         """The values of `label` over all series of the query; raises TemporaryError | PermanentError rather than give some of them."""
-        client = self._clients[policy.prometheus]
-        answer = await client.query(self._rendered(policy, query), at=now)
+        answer = await self._query(policy, self._rendered(policy, query), at=now)
         if fault := measure.fault(answer, check_clock=self._check_clock):
             raise TemporaryError(f"Prometheus server {policy.prometheus}: {fault.detail}")
         return frozenset(series.labels[label] for series in answer.series if label in series.labels)
@@ -77,23 +74,33 @@ class Measurer:
 
         Only the labels that both carry are compared: external labels stand on the alert alone, those of a querier on the series alone.
         """
-        client = self._clients[policy.prometheus]
-        answer = await self._believed(client.query(promql.firing(alertname), at=client.clock.now()))
+        answer = await self._believed(self._query(policy, promql.firing(alertname)))
         if isinstance(answer, Fault):
             return None
         return any(all(labels.get(name, value) == value for name, value in series.labels.items()) for series in answer.series)
 
-    async def _ranges(
-        self, client: Server, policy: ServicePolicy, at: Sequence[datetime], queries: Mapping[Part, str]
-    ) -> Mapping[Part, Answer | Fault]:
+    async def _ranges(self, policy: ServicePolicy, at: Sequence[datetime], queries: Mapping[Part, str]) -> Mapping[Part, Answer | Fault]:
         async with together() as group:
             asked = {
-                part: group.create_task(
-                    self._believed(client.query_range(query, start=at[0], end=at[-1], step=policy.scrape_interval)), name=f"measure {part}"
-                )
+                part: group.create_task(self._believed(self._query_range(policy, query, at)), name=f"measure {part}")
                 for part, query in queries.items()
             }
         return {part: task.result() for part, task in asked.items()}
+
+    async def _query(self, policy: ServicePolicy, query: str, *, at: datetime | None = None) -> Answer:
+        """`at` None: now."""
+        server = self._server_of(policy)
+        return await server.query(query, at=at or server.clock.now())
+
+    async def _query_range(self, policy: ServicePolicy, query: str, at: Sequence[datetime]) -> Answer:
+        return await self._server_of(policy).query_range(query, start=at[0], end=at[-1], step=policy.scrape_interval)
+
+    def _server_of(self, policy: ServicePolicy) -> Server:
+        """An incident keeps the config that it began with; the server that it named then may be in no config now."""
+        try:
+            return self._clients[policy.prometheus]
+        except KeyError:
+            raise MisconfiguredError(f"Prometheus server {policy.prometheus} is not in the config any more") from None
 
     def _rendered(self, policy: ServicePolicy, query: str) -> str:
         return promql.render(query, policy.selector, BARE_WINDOW_SCRAPES * policy.scrape_interval)

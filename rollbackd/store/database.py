@@ -27,6 +27,11 @@ PATIENCE_SECONDS: Final = 10.0
 class _Waiting:
     done: asyncio.Future[Any]
 
+    @property
+    def was_told(self) -> bool:
+        """How it ended, so that nothing of it is to be tried any more; a caller who has only gone was not."""
+        return self.done.done() and not self.done.cancelled()
+
 
 @dataclass(slots=True, eq=False)
 class _Write(_Waiting):
@@ -129,9 +134,10 @@ class Database:
         try:
             with self._committing(appends):
                 await reach("intake.before_commit")
-                new = await self._sqlite.append(rows) if rows else None
-                if ignored:
-                    await self._sqlite.transact([partial(_keep_newest, ignored=ignored)])
+                with self._measured():
+                    new = await self._sqlite.append(rows) if rows else None
+                    if ignored:
+                        await self._sqlite.transact([partial(_keep_newest, ignored=ignored)])
                 await reach("intake.after_commit")
         except UnusableStoreError as error:
             _fail(appends, error)
@@ -148,12 +154,13 @@ class Database:
     async def _commit_writes(self) -> None:
         writes, self._writes = self._writes, []
         if writes:
-            await self._commit(writes)
+            with self._committing(writes):
+                await self._commit(writes)
 
     async def _commit(self, writes: Sequence[_Write]) -> None:
         """All in one transaction; if that fails, each in its own, so that one that is refused takes no other with it."""
         try:
-            with self._committing(writes):
+            with self._measured():
                 results = await self._sqlite.transact([write.query for write in writes])
         except UnusableStoreError as error:
             _fail(writes, error)
@@ -163,7 +170,8 @@ class Database:
                 _fail(writes, error)
             else:
                 for write in writes:
-                    await self._commit([write])
+                    if not write.was_told:
+                        await self._commit([write])
         else:
             for write, result in zip(writes, results, strict=True):
                 if write.committed is not None:
@@ -173,15 +181,22 @@ class Database:
 
     @contextmanager
     def _committing(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
-        """Measured, and with an alarm: one for all of them, since a timer for each would cost as much as its row."""
+        """With an alarm: one for all of them, since a timer for each would cost as much as its row, and however often they are tried.
+
+        Those of a commit that is broken off stay in flight: whoever breaks it off tells them.
+        """
         self._in_flight = waiting
         self._set_alarm()
-        started = self._clock.monotonic()
         try:
             yield
         finally:
             self._alarm.cancel()
         self._in_flight = ()
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        started = self._clock.monotonic()
+        yield
         self._observe(self._clock.monotonic() - started)
 
     def _set_alarm(self) -> None:

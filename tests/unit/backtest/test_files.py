@@ -7,12 +7,14 @@ import pytest
 
 from rollbackd.backtest.files import Files, InvalidFilesError, parse_time, read
 from rollbackd.backtest.past import PastAlert, Recorded, Truth
+from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import Action
 from rollbackd.model.release import ReleaseKind, ReleaseStatus
 
 AT = datetime(2023, 9, 22, 14, 41, tzinfo=UTC)
 ALERT: dict[str, Any] = {"id": "a1", "at": AT.timestamp(), "alertname": "HighErrorRate", "labels": {"service": "api"}}
 RELEASE: dict[str, Any] = {"service": "api", "version": "v2", "started_at": AT.timestamp()}
+CHANGE: dict[str, Any] = {"service": "api", "kind": "flag", "what": "checkout_v2 on", "at": AT.timestamp()}
 
 
 def written(path: Path, *rows: object) -> Path:
@@ -157,3 +159,28 @@ def test_of_two_releases_at_once_the_later_line_is_the_newer_one(releases: Path)
 
 def test_the_same_release_told_twice_is_one(releases: Path) -> None:
     assert [one.artifact for one in recorded(releases, RELEASE, {**RELEASE, "artifact": "other"}).releases] == ["v2"]
+
+
+def test_changes_by_service_newest_first_and_each_once(tmp_path: Path) -> None:
+    sooner = {**CHANGE, "at": AT.timestamp() - 60, "kind": "infra", "what": "node pool", "by": "ops"}
+    past = read(None, None, written(tmp_path / "changes.jsonl", sooner, CHANGE, CHANGE, {**CHANGE, "service": "web"})).changes
+    flag = Change(service="api", kind=ChangeKind.FLAG, what="checkout_v2 on", at=AT)
+    pool = Change(service="api", kind=ChangeKind.INFRA, what="node pool", at=AT - timedelta(minutes=1), by="ops")
+    assert past is not None
+    assert past.of_service("api", AT - timedelta(hours=1), AT) == (flag, pool)
+    assert past.of_service("api", AT - timedelta(hours=1), AT - timedelta(seconds=1)) == (pool,)
+    assert past.of_service("api", AT, AT) == (flag,)
+    assert past.of_service("nobody", AT - timedelta(hours=1), AT) == ()
+
+
+def test_every_error_of_the_changes_with_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path / "changes.jsonl", {"service": "api"}, {**CHANGE, "kind": "deploy", "at": "soon"}, {**CHANGE, "whom": "x"})
+    with pytest.raises(InvalidFilesError) as failed:
+        read(None, None, path)
+    assert [str(problem).removeprefix(f"{tmp_path}/") for problem in failed.value.problems] == [
+        "changes.jsonl:1: 'kind' is missing: write flag or config or infra",
+        "changes.jsonl:1: 'what' is missing",
+        "changes.jsonl:1: 'at' is missing",
+        "changes.jsonl:2: 'kind' is \"deploy\": write flag or config or infra",
+        "changes.jsonl:2: 'at': \"soon\" is not a time: write epoch seconds, or RFC 3339 such as 2026-01-31T12:00:00Z",
+    ]

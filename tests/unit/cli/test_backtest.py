@@ -4,10 +4,12 @@ import os
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from click.testing import CliRunner, Result
 
 from rollbackd.cli import main
@@ -91,6 +93,18 @@ async def test_the_truth_changes_no_decision(past: Past) -> None:
     assert await past.lines() == told
 
 
+async def test_a_change_nearer_to_the_breach_than_the_release_is_for_a_person(past: Past) -> None:
+    flag = {"service": "api", "kind": "flag", "what": "checkout_v2 on", "at": SECONDS - 130}
+    changes = write_lines(past.directory / "changes.jsonl", [flag, {**flag, "service": "apj"}, {**flag, "service": "web"}])
+    bad, *others = await past.lines("--changes", changes)
+    assert (bad["decision"], bad["reason"]) == ("escalate", "inconclusive")
+    (failed,) = (check for check in bad["checks"] if check["verdict"] == "failed")
+    assert (failed["name"], failed["value"]) == ("no_nearer_change", "flag 'checkout_v2 on' was altered 10 s before the breach")
+    assert others == (await past.lines())[1:]
+    result = await past.run(*past.files, "--changes", changes)
+    assert "changes of apj, which the config does not have, are not read" in result.stderr
+
+
 async def test_the_score_is_the_last_line(past: Past) -> None:
     *lines, last = await past.lines("--score")
     assert len(lines) == 4
@@ -129,6 +143,12 @@ async def test_only_alerts_of_a_period(past: Past) -> None:
     assert [line["id"] for line in await past.lines("--to", SECONDS)] == ["a0"]
 
 
+async def test_a_period_that_ends_before_it_begins_is_a_mistake(past: Past) -> None:
+    result = await past.run(*past.files, "--from", SECONDS, "--to", SECONDS - 1)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "it is before --from" in result.stderr
+
+
 async def test_wrong_lines_of_both_files_are_all_told(past: Past) -> None:
     past.alerts.write_text("{\n" + json.dumps(alert_row(truth="maybe")))
     past.releases.write_text(json.dumps({"service": "api", "version": "v1"}))
@@ -154,6 +174,28 @@ async def test_questions_that_prometheus_leaves_unanswered_are_told(past: Past) 
     result = await past.run(*past.files)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[1].split("\t")[:4] == ["web", "escalate", "unknown", "10 min"]
+    assert "Prometheus left questions unanswered for 1 of 4 alerts: see their checks" in result.stderr
+
+
+async def test_so_are_those_about_another_day(past: Past) -> None:
+    """Everything of today is answered, and says that the release is to blame; the same minutes of yesterday are not."""
+
+    def errors(at: datetime) -> float:
+        return 300 if at >= AT - 2 * MINUTE else 1
+
+    async def answers(request: web.Request) -> web.StreamResponse:
+        end = datetime.fromisoformat(request.query["end"])
+        if end < AT - DAY / 2:
+            return web.Response(status=503)
+        start = datetime.fromisoformat(request.query["start"])
+        moments = [start + n * MINUTE / 4 for n in range(4 * (end - start) // MINUTE + 1)]
+        values = [[at.timestamp(), str(errors(at))] for at in moments]
+        data = {"resultType": "matrix", "result": [{"metric": {}, "values": values}]}
+        return web.json_response({"status": "success", "data": data})
+
+    past.fake.handle('service="api",code=~"5..', answers)
+    result = await past.run(*past.files)
+    assert result.stdout.splitlines()[0].split("\t")[:4] == ["api", "escalate", "inconclusive", "10 min"]
     assert "Prometheus left questions unanswered for 1 of 4 alerts: see their checks" in result.stderr
 
 

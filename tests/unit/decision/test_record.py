@@ -42,6 +42,7 @@ ORDER = (
     "settling",
     "target",
     "running_version",
+    "answers",
     "side_by_side",
     "onset",
     "before_and_after",
@@ -50,7 +51,6 @@ ORDER = (
     "no_surge",
     "no_dependency",
     "no_nearer_change",
-    "other_causes",
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollbackd.decision.statistics import proportion_p, rank_p
+from rollbackd.decision.statistics import binomial_p, proportion_p, rank_p
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,31 @@ def test_the_exact_test_is_the_share_of_all_ways_to_deal_the_bad_ones(bad: int, 
         return
     ways = sum(comb(all_bad, k) * comb(good + good_before, total - k) for k in range(bad, min(total, all_bad) + 1))
     assert proportion_p(bad, total, bad_before, before) == pytest.approx(ways / comb(total + before, total))
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((1, 1), 0.005),
+        ((2, 2), 0.005**2),
+        ((1, 2), 1 - 0.995**2),
+        ((0, 10), 1.0),
+        ((5, 1_000), 1.0),  # not more than its share
+        ((3, 10), sum(comb(10, k) * 0.005**k * 0.995 ** (10 - k) for k in range(3, 11))),
+    ],
+)
+def test_one_proportion(counts: tuple[int, int], expected: float) -> None:
+    assert binomial_p(*counts, 0.005) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_rate_that_allows_none_is_broken_by_one() -> None:
+    assert (binomial_p(1, 1_000, 0.0), binomial_p(0, 1_000, 0.0), binomial_p(1_000, 1_000, 1.0)) == (0.0, 1.0, 1.0)
+
+
+def test_busy_services_take_no_longer() -> None:
+    """Half a billion failing requests: a sum over all of them would stop the daemon for the better part of an hour."""
+    assert binomial_p(450_000_000, 1_000_000_000, 0.005) == 0.0
+    assert proportion_p(450_000_000, 1_000_000_000, 400_000_000, 1_000_000_000) == 0.0
 
 
 @given(st.integers(1, 500), st.integers(2, 30))

@@ -1,75 +1,191 @@
-"""What is asked of Prometheus about a breach that is confirmed: no more than the decision needs, whatever the config says."""
+"""What is asked of Prometheus about a confirmed breach, and what becomes of it when something cannot be asked."""
 
-import asyncio
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from rollbackd.clock import SystemClock
-from rollbackd.flow.gather import Gatherer
-from rollbackd.model.decision import AlertFacts, Case, Context
-from rollbackd.model.policy import ServicePolicy
+from rollbackd.decision.decide import decide
+from rollbackd.flow.gather import PLACES_AT_MOST, Gatherer
+from rollbackd.model.condition import Condition
+from rollbackd.model.decision import Action, AlertFacts, Case, CheckVerdict, Decision
+from rollbackd.model.policy import ServicePolicy, Trigger
+from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
 from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.settings.effective import PrometheusServer
-from tests.fakes.policies import error_rate, service
-from tests.fakes.prometheus import FakePrometheus
-from tests.unit.decision.builders import MINUTE, NOW, error_trigger
+from tests.fakes.policies import error_rate, response_time_p95, service
+from tests.fakes.prometheus import FakePrometheus, hang
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+CLOCK = SystemClock()
+
+ERRORS = Trigger(
+    name="HighErrorRate",
+    indicator=error_rate(),
+    breach=Condition.parse("> 0.01"),
+    clear=Condition.parse("<= 0.005"),
+    hold_for=2 * MINUTE,
+    alerts=("HighErrorRate",),
+    min_requests=50,
+)
+SLOW = Trigger(
+    name="SlowResponse",
+    indicator=response_time_p95(),
+    breach=Condition.parse("> 1000"),
+    clear=Condition.parse("< 500"),
+    hold_for=5 * MINUTE,
+    alerts=("SlowResponse",),
+    min_requests=50,
+)
 
 
-def depending(name: str, *others: str) -> ServicePolicy:
-    return replace(service(name), triggers=(error_trigger(indicator=error_rate()),), depends_on=others, blame_window=10 * MINUTE)
+def policy(name: str = "api", **changes: Any) -> ServicePolicy:
+    return replace(service(name), triggers=(ERRORS,), **changes)
 
 
-def released(name: str) -> tuple[Release, ...]:
-    ages = {"v2": timedelta(minutes=3), "v1": timedelta(days=1)}
-    return tuple(
-        Release(service=name, version=version, artifact=version, started_at=NOW - ago, live_at=NOW - ago) for version, ago in ages.items()
+class World:
+    """v2 came five minutes ago, and a third of the requests fail since."""
+
+    def __init__(self, prometheus: FakePrometheus, client: PrometheusClient) -> None:
+        self.prometheus = prometheus
+        self.client = client
+        self.now = CLOCK.now()
+        self.began = self.now - 4 * MINUTE
+        prometheus.answer(r"increase\(http_requests_total", 600)
+        prometheus.answer("5..", lambda at: 200 if at >= self.began else 0)
+        prometheus.answer("births|unless", 0)
+
+    def release(self, version: str, *, ago: timedelta) -> Release:
+        return Release(service="api", version=version, artifact=version, started_at=self.now - ago, live_at=self.now - ago)
+
+    async def case(
+        self, asked: ServicePolicy, *, services: Mapping[str, ServicePolicy] | None = None, releases: tuple[Release, ...] = ()
+    ) -> Case:
+        async def none_of(_service: str) -> tuple[Release, ...]:
+            return ()
+
+        gatherer = Gatherer(Measurer({"main": self.client}), services or {}, none_of)
+        plain = Case(
+            policy=asked,
+            alert=AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=self.now - MINUTE, delivered_at=self.now),
+            evidence=await gatherer.evidence(asked, self.now),
+            releases=releases or (self.release("v2", ago=5 * MINUTE), self.release("v1", ago=24 * HOUR)),
+        )
+        return await gatherer.in_context(plain, self.now)
+
+    async def decision(self, asked: ServicePolicy, **of_case: Any) -> Decision:
+        return decide(await self.case(asked, **of_case), self.now)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with FakePrometheus() as prometheus:
+        client = PrometheusClient(PrometheusServer(name="main", url=prometheus.url, timeout=timedelta(seconds=2)), CLOCK)
+        yield World(prometheus, client)
+        await client.close()
+
+
+def check(decision: Decision, name: str) -> tuple[CheckVerdict, str]:
+    return next((one.verdict, one.value or "") for one in decision.checks if one.name == name)
+
+
+async def test_the_breach_is_blamed_on_the_release(world: World) -> None:
+    assert (await world.decision(policy())).action is Action.ROLL_BACK
+
+
+async def test_a_dependency_that_left_the_config_is_not_known_to_be_healthy(world: World) -> None:
+    """The incident keeps the config that it began with; the daemon was started again with another one."""
+    decision = await world.decision(policy(depends_on=("db", "gone")), services={"db": policy("db")})
+    assert decision.reason is Reason.INCONCLUSIVE
+    assert check(decision, "no_dependency") == (CheckVerdict.UNKNOWN, "not measured: gone")
+
+
+async def test_places_that_cannot_be_read_are_no_health_elsewhere(world: World) -> None:
+    world.prometheus.fail(r"^group by \(zone\)", 503)
+    decision = await world.decision(policy(spread=("zone",)))
+    assert (decision.reason, check(decision, "answers")) == (
+        Reason.INCONCLUSIVE,
+        (CheckVerdict.UNKNOWN, "no answer: the values of zone"),
     )
 
 
-async def releases_of(name: str) -> tuple[Release, ...]:
-    return released(name)
+async def test_one_place_that_cannot_be_measured_is_not_either(world: World) -> None:
+    world.prometheus.answer(r"^group by \(zone\)", ({"zone": "a"}, 1), ({"zone": "b"}, 1))
+    world.prometheus.fail('zone="b"', 503)
+    decision = await world.decision(policy(spread=("zone",)))
+    assert check(decision, "answers")[1].startswith("no answer: zone=b (")
 
 
-async def context_of(policy: ServicePolicy, fake: FakePrometheus, services: Mapping[str, ServicePolicy]) -> Context:
-    """What is asked about a breach of it that began two minutes ago, a minute after its release."""
-    fake.answer(r"sum\(increase\(", 1000)
-    fake.answer(r'sum\(increase\(.*code=~"5', lambda at: 300 if at >= NOW - 2 * MINUTE else 0)
-    client = PrometheusClient(PrometheusServer(name="main", url=fake.url, timeout=timedelta(seconds=5)), SystemClock())
-    gatherer = Gatherer(Measurer({"main": client}, check_clock=False), services, releases_of)
-    async with asyncio.timeout(20):
-        case = Case(
-            policy=policy,
-            alert=AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=NOW, delivered_at=NOW),
-            evidence=await gatherer.evidence(policy, NOW),
-            releases=released(policy.name),
-        )
-        context = (await gatherer.in_context(case, NOW)).context
-    await client.close()
-    assert context is not None
-    return context
+async def test_too_many_places_are_not_asked(world: World) -> None:
+    world.prometheus.answer(r"^group by \(zone\)", *(({"zone": str(n)}, 1) for n in range(PLACES_AT_MOST + 1)))
+    decision = await world.decision(policy(spread=("zone",)))
+    assert decision.action is Action.ROLL_BACK
+    assert check(decision, "localised")[0] is CheckVerdict.NOT_APPLICABLE
+    assert not any("zone=" in one.query for one in world.prometheus.asked)
 
 
-async def test_in_a_circle_a_service_is_asked_about_its_own_dependencies_only() -> None:
-    services = {one.name: one for one in (depending("a", "b"), depending("b", "c"), depending("c", "a"))}
-    async with FakePrometheus() as fake:
-        context = await context_of(services["a"], fake, services)
-    assert list(context.dependencies) == ["b"], "a service is asked about those that it depends on, and not about theirs"
-    asked = Counter(found[1] for one in fake.asked if (found := re.search('service="(.)"', one.query)))
-    assert set(asked) == {"a", "b"}
-    assert asked["b"] == 7, "as for one look at its trigger"
+async def test_a_target_that_served_shortly_is_judged_by_that_time_alone(world: World) -> None:
+    """Ten minutes of v2 were bad; the hour before v3, most of which was v1's, was not."""
+    world.prometheus.answer("5..", lambda at: 0 if at < world.now - 25 * MINUTE or world.now - 16 * MINUTE < at < world.began else 200)
+    came = {"v3": 5 * MINUTE, "v2": 25 * MINUTE, "v1": 24 * HOUR}
+    case = await world.case(policy(), releases=tuple(world.release(version, ago=ago) for version, ago in came.items()))
+    assert case.context is not None
+    served = {release.version: evidence.readings for release, evidence in case.context.targets.items()}
+    assert {version: round((readings[-1].at - readings[0].at) / MINUTE) for version, readings in served.items()} == {"v2": 20, "v1": 60}
 
 
-async def test_places_that_could_not_be_read_are_not_taken_for_none() -> None:
-    policy = replace(depending("a"), spread=("zone",))
-    async with FakePrometheus() as fake:
-        fake.answer("^group by", ({"zone": "x"}, 1), ({"zone": "y"}, 1))
-        places = (await context_of(policy, fake, {"a": policy})).places["zone"]
-        assert places is not None
-        assert set(places) == {"x", "y"}
-        fake.fail("^group by", 503)
-        assert (await context_of(policy, fake, {"a": policy})).places == {"zone": None}
+async def test_the_hour_before_is_not_asked_twice(world: World) -> None:
+    await world.case(policy())
+    ended = world.now - 5 * MINUTE
+    asked = [one for one in world.prometheus.asked if one.is_range and abs(one.moments[-1] - ended) < timedelta(seconds=1)]
+    assert len(asked) == 5  # bad, total, newest, coverage, births
+
+
+async def test_dependencies_that_do_not_answer_cost_no_other_answer(world: World) -> None:
+    """Eight questions are under way at once: those about fifty places do not wait behind a server that hangs on something else."""
+    below = {f"d{n}": policy(f"d{n}") for n in range(3)}
+    world.prometheus.answer(r"^group by \(zone\)", *(({"zone": str(n)}, 1) for n in range(PLACES_AT_MOST)))
+    world.prometheus.handle('service="d', hang)
+    decision = await world.decision(policy(spread=("zone",), depends_on=tuple(below)), services=below)
+    assert check(decision, "localised")[1] == "zone: 50 breached, 0 healthy of 50"
+    assert check(decision, "answers")[1].startswith("no answer: HighErrorRate of d0 (")
+
+
+async def test_one_look_asks_so_much_and_no_more(world: World) -> None:
+    """Three triggers, ten dependencies with three each, fifty places."""
+    three = (ERRORS, replace(SLOW, hold_for=2 * MINUTE), replace(ERRORS, name="Other", alerts=("Other",)))
+    below = {f"d{n}": replace(policy(f"d{n}"), triggers=three) for n in range(10)}
+    world.prometheus.answer(r"^group by \(version\)", ({"version": "v1"}, 1), ({"version": "v2"}, 1))
+    world.prometheus.answer(r"^group by \(zone\)", *(({"zone": str(n)}, 1) for n in range(PLACES_AT_MOST)))
+    asked = replace(policy(version_label="version", spread=("zone",), depends_on=tuple(below)), triggers=three)
+    case = await world.case(asked, services=below)
+    assert case.context is not None
+    assert (len(case.context.dependencies), len(case.context.places["zone"])) == (10, PLACES_AT_MOST)
+    of_triggers = 7 + 5 + 7
+    assert len(world.prometheus.asked) == of_triggers + 5 + (1 + 2 * 2) + (1 + 2 * PLACES_AT_MOST) + 2 * 2 + 10 * of_triggers
+
+
+async def test_a_server_that_left_the_config_leaves_everything_unknown(world: World) -> None:
+    decision = await world.decision(policy(prometheus="gone"))
+    assert (decision.reason, check(decision, "trigger HighErrorRate")[1].split("; ")[0]) == (
+        Reason.UNKNOWN,
+        "bad: Prometheus server gone is not in the config any more",
+    )
+
+
+async def test_in_a_circle_a_service_is_asked_about_its_own_dependencies_only(world: World) -> None:
+    """Or a look would never end."""
+    services = {name: policy(name, depends_on=(other,)) for name, other in (("api", "b"), ("b", "c"), ("c", "api"))}
+    case = await world.case(services["api"], services=services)
+    assert case.context is not None
+    assert list(case.context.dependencies) == ["b"]
+    asked = Counter(found[1] for one in world.prometheus.asked if (found := re.search('service="([a-z]+)"', one.query)))
+    assert (set(asked), asked["b"]) == ({"api", "b"}, 7), "of b as much as for one look at its trigger"

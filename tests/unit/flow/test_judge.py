@@ -184,13 +184,13 @@ class TestStandingDown:
         ],
     )
     async def test_two_looks_count_only_where_they_lie_apart(self, looks: int, ago: timedelta | None, expected: int) -> None:
-        before = incident(healthy_looks=looks, decided_at=None if ago is None else NOW - ago)
+        before = incident(healthy_looks=looks, healthy_at=None if ago is None else NOW - ago)
         move = await judge(case_of("H9")).deciding(before, policy(recheck_every=MINUTE))
         assert move.incident.healthy_looks == expected
         assert (move.incident.outcome is Outcome.STOOD_DOWN) is (expected == 2)
 
     async def test_a_look_that_is_not_healthy_begins_anew(self) -> None:
-        move = await judge(case_of("U9")).deciding(incident(healthy_looks=1, decided_at=NOW - MINUTE), policy())
+        move = await judge(case_of("U9")).deciding(incident(healthy_looks=1, healthy_at=NOW - MINUTE), policy())
         assert move.incident.healthy_looks == 0
 
 
@@ -250,9 +250,17 @@ class TestEscalated:
         assert (await self.asked(self.WAITING, after=timedelta(0), told="B9")).event is None
 
     async def test_it_stands_down_when_the_service_is_healthy_twice(self) -> None:
-        before = replace(self.WAITING, healthy_looks=1, decided_at=NOW - MINUTE)
+        before = replace(self.WAITING, healthy_looks=1, healthy_at=NOW - MINUTE)
         move = await self.asked(before, after=timedelta(0), told="H9")
         assert story(move) == (Event.CLOSE, Outcome.STOOD_DOWN, Reason.HEALTHY)
+
+    async def test_a_bell_right_after_a_look_makes_no_second_one(self) -> None:
+        """Such as a note by a person: the same samples are no second witness."""
+        once = await self.asked(replace(self.WAITING, decided_at=NOW - MINUTE), after=timedelta(0), told="H9")
+        again = await self.asked(once.incident, after=timedelta(milliseconds=1), told="H9")
+        assert [(move.event, move.incident.healthy_looks) for move in (once, again)] == [(None, 1), (None, 1)]
+        later = await self.asked(again.incident, after=SECOND, told="H9")
+        assert story(later) == (Event.CLOSE, Outcome.STOOD_DOWN, Reason.HEALTHY)
 
     async def test_where_something_was_run_health_says_nothing(self) -> None:
         before = replace(self.WAITING, rollback_started_at=NOW, healthy_looks=1)

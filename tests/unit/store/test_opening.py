@@ -66,10 +66,10 @@ async def test_readers_cannot_write(state: StateDirectory) -> None:
 
 
 async def test_who_finds_no_reader_free_is_told_to_come_again(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "READER_SECONDS", 0.01)
     free = threading.Event()
     async with state.open() as store, AsyncExitStack() as stack:
         stack.callback(free.set)
+        monkeypatch.setattr(sqlite, "READER_SECONDS", 0.01)
         held = asyncio.gather(*(store._database.read(lambda _: free.wait()) for _ in range(sqlite.READERS)), return_exceptions=True)
         await asyncio.sleep(0)
         with pytest.raises(TemporaryError, match="busy"):

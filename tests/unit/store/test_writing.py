@@ -123,6 +123,24 @@ async def test_a_locked_file_is_temporary(state: StateDirectory, monkeypatch: py
         assert (await store.alerts.append([samples.alert()])).stored == 1
 
 
+async def test_however_many_wait_for_a_locked_file_none_waits_longer(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that failed is tried again one by one, and each try waits for the lock."""
+    monkeypatch.setattr(database, "PATIENCE_SECONDS", 0.25)
+    async with state.open() as store:
+        await store._database.write(executed("PRAGMA busy_timeout = 200"))
+        loop = asyncio.get_running_loop()
+        with closing(sqlite3.connect(state.file, isolation_level=None)) as intruder:
+            intruder.execute("BEGIN IMMEDIATE")
+            started = loop.time()
+            many = [store.audit.append(NOW, "oncall", "pause", "api", str(number)) for number in range(20)]
+            refused = await asyncio.gather(*many, store.alerts.append([samples.alert()]), return_exceptions=True)
+            waited = loop.time() - started
+        assert all(isinstance(error, TemporaryError | UncertainError) for error in refused)
+        assert waited < 2
+        await store.audit.append(NOW, "oncall", "pause", "api", "after")
+        assert (await store.audit.newest())[0].reason == "after"
+
+
 class TestBugs:
     async def test_whoever_brings_one_hears_of_it_and_nobody_else(self, state: StateDirectory) -> None:
         def broken(connection: Connection) -> None:
@@ -196,6 +214,32 @@ class TestBrokenDisk:
         assert "was not kept by the disk" in str(ended)
         with pytest.raises(TemporaryError, match="closed"):
             await store.alerts.append([samples.alert()])
+
+
+async def test_a_disk_that_breaks_while_a_batch_is_tried_one_by_one_leaves_nobody_waiting(
+    state: StateDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def transact(_: Sqlite, queries: Sequence[Query[object]]) -> list[object]:
+        if len(queries) > 1:
+            raise TemporaryError("one of them is refused")
+        raise UnusableStoreError("the disk did not keep it")
+
+    opened: asyncio.Future[Store] = asyncio.get_running_loop().create_future()
+
+    async def serve() -> None:
+        async with state.open() as store:
+            opened.set_result(store)
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        serving = asyncio.gather(serve(), return_exceptions=True)
+        store = await opened
+        monkeypatch.setattr(Sqlite, "transact", transact)
+        three = [store.audit.append(NOW, str(number), "", "", "") for number in range(3)]
+        heard = await asyncio.gather(*three, return_exceptions=True)
+        (ended,) = await serving
+    assert isinstance(ended, UnusableStoreError)
+    assert [type(error) for error in heard] == [UnusableStoreError, UncertainError, UncertainError]
 
 
 class TestHangingDisk:
