@@ -8,7 +8,6 @@ its silence (I3); the next look asks again.
 from collections.abc import Iterator
 from typing import Final
 
-from rollbackd.decision.dependencies import look_at
 from rollbackd.decision.exoneration import came_first
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
@@ -45,7 +44,7 @@ def _asked(facts: Facts, context: Context) -> Iterator[tuple[str, IndicatorEvide
     for name in facts.policy.depends_on:
         dependency = context.dependencies.get(name)
         yield from ((f"{trigger} of {name}", evidence) for trigger, evidence in sorted(dependency.evidence.items())) if dependency else ()
-    if facts.suspect is not None:
+    if facts.suspect is not None and any(one.reason for one in context.targets.values()):
         past = past_of(facts.finding.trigger, context.targets, facts.finding.baseline)
         target = next((one for one in candidates(facts.suspect, facts.releases) if not past(one)), None)
         if target is not None and target in context.targets:
@@ -78,12 +77,11 @@ def _dependencies(facts: Facts, context: Context) -> Iterator[str]:
     if began is None or suspect is None:
         return
     for name in facts.policy.depends_on:
-        dependency = context.dependencies.get(name)
-        if dependency is None:
+        looked = facts.below.get(name)
+        if looked is None:
             yield name
             continue
-        looked = look_at(began, name, dependency, facts.now)
-        failed = {trigger for trigger, evidence in dependency.evidence.items() if evidence.reason}
+        failed = {trigger for trigger, evidence in context.dependencies[name].evidence.items() if evidence.reason}
         yield from (f"{trigger} of {name} ({reason})" for trigger, reason in looked.unmeasured.items() if trigger not in failed)
         onset = looked.burning.onset if looked.burning else None
         if onset and came_first(onset.earliest, began, suspect, facts) and not came_first(onset.at, began, suspect, facts):
@@ -95,8 +93,9 @@ def _is_told(facts: Facts, evidence: IndicatorEvidence | None) -> bool:
     """Whether there is any answer since the onset; that nothing was asked of it is one. What failed as a whole is told of elsewhere."""
     if evidence is None:
         return False
+    began = facts.began
     return evidence.reason is not None or any(
-        one.at >= facts.began and (one.value is not None or one.reason in _UNASKED) for one in evidence.readings
+        one.at >= began and (one.value is not None or one.reason in _UNASKED) for one in evidence.readings
     )
 
 

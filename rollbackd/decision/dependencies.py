@@ -55,10 +55,8 @@ def look_at(moment: datetime, name: str, dependency: Dependency, now: datetime) 
         if isinstance(said, Reason):
             unmeasured[trigger.name] = said
         elif said is not None:
-            release, is_sure = (
-                _own_release(dependency, said.at, moment),
-                _is_sure(trigger, dependency.evidence[trigger.name], said.at, moment),
-            )
+            is_sure = _is_sure(trigger, dependency.evidence[trigger.name], said.at, moment)
+            release = _own_release(dependency, said.at, moment)
             burning.append(Burning(service=name, trigger=trigger.name, onset=said, release=release, is_sure=is_sure))
     first = min(burning, key=lambda one: one.onset.at or datetime.min.replace(tzinfo=now.tzinfo), default=None)
     return Looked(first, unmeasured)

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.decision.compare import Limits, Stretch, compare, measured
-from rollbackd.decision.dependencies import look_at
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.judge import judging
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
@@ -89,7 +88,8 @@ _ELSEWHERE: Final = "breached in one place only, while the same version is healt
 
 def _is_idle(facts: Facts, evidence: IndicatorEvidence) -> bool:
     """Measured at every step since the onset, and each time there had been nothing to count."""
-    since = [one.reason for one in evidence.readings if one.at >= facts.began]
+    began = facts.began
+    since = [one.reason for one in evidence.readings if one.at >= began]
     return bool(since) and all(reason is Reason.LOW_TRAFFIC for reason in since)
 
 
@@ -154,15 +154,13 @@ def _released_before(releases: Iterable[Release], moment: datetime, window: time
 
 
 def _dependency_first(facts: Facts) -> Ruling:
-    dependencies = facts.context.dependencies if facts.context else {}
     began, suspect = facts.onset.at, facts.suspect
     if not facts.policy.depends_on:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "depends on no other service")
     if began is None or suspect is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no release that could be let go")
     told = []
-    for name in (name for name in facts.policy.depends_on if name in dependencies):
-        looked = look_at(began, name, dependencies[name], facts.now)
+    for name, looked in facts.below.items():
         burning = looked.burning
         if burning is None:
             told.append(f"{name} was {'not measured' if looked.unmeasured else 'healthy'} when the breach began")
