@@ -1,7 +1,8 @@
 """What one decision costs with everything on that could be asked. There is no IO in it: this is what a look costs beside its questions.
 
 The service has two triggers and ten dependencies, its versions and places are compared, earlier days, targets and the hour before are
-measured, and the register, the changes and the fleet are as full as they get. Each piece of evidence is 250 steps long.
+measured, and the register, the changes and the fleet are as full as they get. Each piece of evidence but that of the
+earlier days is 250 steps long.
 """
 
 import statistics
@@ -87,7 +88,7 @@ def everything() -> Case:
             versions_seen=frozenset({suspect.version, earlier[0].version}),
             versions={suspect.version: _evidence(ERRORS, "B9"), earlier[0].version: _evidence(ERRORS, "H9")},
             places={"instance": {f"10.0.0.{number}:8080": _evidence(ERRORS, "B9") for number in range(PLACES)}},
-            earlier={ago: _evidence(ERRORS, "H9", now=NOW - ago) for ago in (DAY, 7 * DAY)},
+            earlier={ago: _as_long_as_it_held(_evidence(ERRORS, "H9", now=NOW - ago)) for ago in (DAY, 7 * DAY)},
             targets={one: _evidence(ERRORS, "H", now=suspect.started_at) for one in earlier[:3]},
             dependencies={name: _dependency(name) for name in NAMES},
         ),
@@ -97,6 +98,11 @@ def everything() -> Case:
 def _evidence(trigger: Trigger, story: str, **more: Any) -> IndicatorEvidence:
     whole = evidence_for(trigger, story, policy=service_policy(trigger, blame_window=LONG_WINDOW), **more)
     return replace(whole, readings=whole.readings[-STEPS:])
+
+
+def _as_long_as_it_held(evidence: IndicatorEvidence) -> IndicatorEvidence:
+    """Another day is asked for the trigger's `for` only."""
+    return replace(evidence, readings=evidence.readings[-(ERRORS.hold_for // STEP + 1) :])
 
 
 def _dependency(name: str) -> Dependency:

@@ -1,8 +1,10 @@
 """Is one stretch of an indicator worse than another: by more than chance, and by enough to matter?"""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import attrgetter
 from statistics import median
 from typing import Final
 
@@ -11,6 +13,8 @@ from rollbackd.model.measurement import IndicatorEvidence, Reading
 from rollbackd.model.policy import Trigger
 
 _NEGLIGIBLE: Final = 1e-9  # a smaller p tells a person nothing more
+_TIME: Final = attrgetter("at")
+
 RELEVANT_SHARE: Final = 0.5
 """Of the distance from `clear` to `breach`: a smaller difference leaves the service on the side of the gap where it already was."""
 
@@ -147,13 +151,14 @@ def compare(this: Stretch, other: Stretch, limits: Limits) -> Comparison | None:
     return Comparison(this=this, other=other, p=p, difference=sign * (level - beside), relevant_from=limits.relevant)
 
 
-def stretch(trigger: Trigger, readings: Iterable[Reading], *, start: datetime, end: datetime) -> Stretch:
-    """What was measured from `start` to `end`: of a value every step, of a ratio the counts of windows that do not overlap.
+def stretch(trigger: Trigger, readings: Sequence[Reading], *, start: datetime, end: datetime) -> Stretch:
+    """What was measured from `start` to `end`: of a value every step, of a ratio the counts of windows that do not overlap. Oldest first.
 
     No request may be counted twice. A value's steps do overlap, so neighbours are alike and their p is too small by itself: what keeps
     a single burst from passing for a change is the trigger's `for`, which is asked before.
     """
-    within = sorted((one for one in readings if start <= one.at <= end and one.value is not None), key=lambda one: one.at, reverse=True)
+    first, last = bisect_left(readings, start, key=_TIME), bisect_right(readings, end, key=_TIME)
+    within = [one for one in reversed(readings[first:last]) if one.value is not None]
     if not trigger.indicator.is_ratio:
         behind = round(sum(count for _, count in traffic(within, trigger.indicator.window)))
         return Stretch(total=behind, values=tuple(one.value for one in within if one.value is not None), is_ratio=False)
@@ -174,7 +179,7 @@ def measured(trigger: Trigger, evidence: IndicatorEvidence) -> Stretch:
 
 
 def traffic(readings: Sequence[Reading], window: timedelta) -> list[tuple[datetime, float]]:
-    """Requests in each window that overlaps no other, newest first; steps without a count are left out."""
+    """Requests in each window that overlaps no other, newest first, of `readings` in any order; steps without a count are left out."""
     chosen: list[tuple[datetime, float]] = []
     for reading in sorted(readings, key=lambda one: one.at, reverse=True):
         if reading.total is not None and (not chosen or chosen[-1][0] - reading.at >= window):

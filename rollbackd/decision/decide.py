@@ -23,7 +23,7 @@ from rollbackd.decision.blame import judge_release
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.guards import check_alert, check_guards, check_releases
 from rollbackd.decision.record import stands_in_the_way
-from rollbackd.decision.target import check_running, choose_target, seen_unhealthy
+from rollbackd.decision.target import check_running, choose_target, past_of
 from rollbackd.decision.trigger import Finding
 from rollbackd.model.decision import Action, Case, Check, CheckVerdict, Decision
 from rollbackd.model.reason import Reason
@@ -44,8 +44,8 @@ def decide(case: Case, now: datetime) -> Decision:
     finding = facts.finding
     suspicion = judge_release(facts)
     suspect = suspicion.suspect
-    unhealthy = seen_unhealthy(finding.trigger, case.context.targets, finding.baseline) if case.context else {}
-    choice = choose_target(suspect, facts.releases, now, unhealthy=unhealthy)
+    past = past_of(finding.trigger, case.context.targets if case.context else {}, finding.baseline)
+    choice = choose_target(suspect, facts.releases, now, past=past)
     checks = (
         check_alert(case, now),
         *_trigger_checks(finding, facts.findings),

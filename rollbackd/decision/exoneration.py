@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.decision.compare import Limits, Stretch, compare, measured
-from rollbackd.decision.dependencies import burning_at, unmeasured
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.judge import judging
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
@@ -73,7 +72,8 @@ def _localised(facts: Facts) -> Ruling:
     if not places or limits is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no places to compare: none, too many, or the new version is not in all of them")
     told = []
-    for label, by_value in places.items():
+    for label in facts.policy.spread:
+        by_value = places.get(label, {})
         here = {place: facts.since_onset(evidence) for place, evidence in by_value.items() if not _is_idle(facts, evidence)}
         breached = [place for place, one in here.items() if limits.is_breached(one)]
         others = {place: one for place, one in here.items() if one.level is not None and place not in breached}
@@ -88,7 +88,8 @@ _ELSEWHERE: Final = "breached in one place only, while the same version is healt
 
 def _is_idle(facts: Facts, evidence: IndicatorEvidence) -> bool:
     """Measured at every step since the onset, and each time there had been nothing to count."""
-    since = [one.reason for one in evidence.readings if one.at >= facts.began]
+    began = facts.began
+    since = [one.reason for one in evidence.readings if one.at >= began]
     return bool(since) and all(reason is Reason.LOW_TRAFFIC for reason in since)
 
 
@@ -153,24 +154,27 @@ def _released_before(releases: Iterable[Release], moment: datetime, window: time
 
 
 def _dependency_first(facts: Facts) -> Ruling:
-    dependencies = facts.context.dependencies if facts.context else {}
     began, suspect = facts.onset.at, facts.suspect
     if not facts.policy.depends_on:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "depends on no other service")
     if began is None or suspect is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no release that could be let go")
     told = []
-    for name, dependency in dependencies.items():
-        burning = burning_at(began, name, dependency, facts.now)
+    for name, looked in facts.below.items():
+        burning = looked.burning
         if burning is None:
-            told.append(f"{name} was {'not measured' if unmeasured(dependency, began) else 'healthy'} when the breach began")
+            told.append(f"{name} was {'not measured' if looked.unmeasured else 'healthy'} when the breach began")
             continue
-        since = "before the look-back" if burning.since is None else clock_time(burning.since)
-        first = burning.since is None or (burning.since < began and burning.since < suspect.started_at - facts.slack)
-        if first and burning.is_sure:
+        since = "before the look-back" if burning.onset.at is None else clock_time(burning.onset.at)
+        if came_first(burning.onset.at, began, suspect, facts) and burning.is_sure:
             return Ruling(CheckVerdict.FAILED, f"{name} is breached ({burning.trigger}) since {since}", _BELOW)
         told.append(f"{name} is breached since {since}" + (", by too few requests to tell" if not burning.is_sure else ""))
     return Ruling(CheckVerdict.PASSED, "; ".join(told) or "not asked", _BELOW)
+
+
+def came_first(since: datetime | None, began: datetime, suspect: Release, facts: Facts) -> bool:
+    """Whether a dependency's breach is older than both ours and the release. None: it is older than what was looked at."""
+    return since is None or (since < began and since < suspect.started_at - facts.slack)
 
 
 _BELOW: Final = "a service that this one depends on was breached before both the breach and the release"

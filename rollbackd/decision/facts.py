@@ -1,11 +1,12 @@
 """What exonerations and proofs may ask: the breach, the releases around it, and what else was measured about it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Self
 
 from rollbackd.decision.compare import Limits, Stretch, stretch
+from rollbackd.decision.dependencies import Looked, look_at
 from rollbackd.decision.judge import Judged, judge_steps
 from rollbackd.decision.onset import Onset
 from rollbackd.decision.record import clock_time, span
@@ -25,6 +26,8 @@ class Facts:
     releases: tuple[Release, ...]  # newest first; that have begun
     findings: tuple[Finding, ...]  # of every trigger
     finding: Finding  # the one that the decision rests on
+    onset: Onset  # of a breach that would begin now, where there is none
+    below: Mapping[str, Looked]  # the services that it depends on, as they stood at the onset; only of a confirmed breach
     now: datetime
 
     @classmethod
@@ -35,7 +38,14 @@ class Facts:
         findings = [
             confirm(trigger, evidence_of(case, trigger), case.alert, case.policy, releases, now) for trigger in case.policy.triggers
         ]
-        return cls(case=case, releases=releases, findings=tuple(findings), finding=carrying(findings, case.alert), now=now)
+        finding = carrying(findings, case.alert)
+        onset = finding.onset or Onset(at=now, earliest=now, latest=now)
+        below = {
+            name: look_at(onset.at, name, case.context.dependencies[name], now)
+            for name in case.policy.depends_on
+            if finding.confirmed and case.context and onset.at and name in case.context.dependencies
+        }
+        return cls(case=case, releases=releases, findings=tuple(findings), finding=finding, onset=onset, below=below, now=now)
 
     @property
     def evidence(self) -> IndicatorEvidence:
@@ -48,11 +58,6 @@ class Facts:
     @property
     def context(self) -> Context | None:
         return self.case.context
-
-    @property
-    def onset(self) -> Onset:
-        """Without a breach there is none: then of a breach that would begin now."""
-        return self.finding.onset or Onset(at=self.now, earliest=self.now, latest=self.now)
 
     @property
     def limits(self) -> Limits | None:

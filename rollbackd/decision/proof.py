@@ -10,7 +10,7 @@ from statistics import quantiles
 from typing import Final
 
 from rollbackd.decision.compare import Comparison, compare, stretch, traffic
-from rollbackd.decision.dependencies import burning_at, unmeasured
+from rollbackd.decision.dependencies import look_at
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
 from rollbackd.model.decision import CheckVerdict
@@ -163,13 +163,12 @@ def _no_dependency(facts: Facts) -> Ruling:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no breach to explain")
     limit = "no service that it depends on was breached by then and had a release of its own"
     told, unknown = [], [name for name in facts.policy.depends_on if name not in dependencies]
-    for name, dependency in dependencies.items():
-        moment = began + facts.finding.step
-        burning, missing = burning_at(moment, name, dependency, facts.now), unmeasured(dependency, moment)
+    for name in (name for name in facts.policy.depends_on if name in dependencies):
+        looked = look_at(began + facts.finding.step, name, dependencies[name], facts.now)
+        burning = looked.burning
         if burning is not None and burning.release is not None:
             return Ruling(CheckVerdict.FAILED, f"{name} is breached as well, and {burning.release.version} was released there", limit)
-        if burning is None and missing is not None:
-            unknown.append(f"{name} ({missing})")
+        unknown.extend(f"{trigger} of {name} ({reason})" for trigger, reason in looked.unmeasured.items())
         told.append(f"{name} is {'breached, with no release of its own' if burning else 'healthy'}")
     if unknown:
         return Ruling(CheckVerdict.UNKNOWN, f"not measured: {', '.join(unknown)}", limit)
@@ -183,12 +182,13 @@ def _no_nearer_change(facts: Facts) -> Ruling:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no breach to explain")
     quiet = timedelta(0) if suspect.live_at is None else max(began - suspect.live_at, timedelta(0))
     limit = f"no recorded change nearer to the breach than {suspect.version}"
-    for change in facts.case.changes:
-        distance = began - change.at
-        if -facts.slack <= distance < quiet:
-            side = "before" if distance >= timedelta(0) else "after"
-            return Ruling(CheckVerdict.FAILED, f"{change.kind} {change.what!r} was altered {span(distance)} {side} the breach", limit)
-    return Ruling(CheckVerdict.PASSED, f"{len(facts.case.changes)} recorded", limit)
+    nearer = [change for change in facts.case.changes if -facts.slack <= began - change.at < quiet]
+    if not nearer:
+        return Ruling(CheckVerdict.PASSED, f"{len(facts.case.changes)} recorded", limit)
+    nearest = min(nearer, key=lambda change: (abs(began - change.at), change.kind, change.what))
+    distance = began - nearest.at
+    side = "before" if distance >= timedelta(0) else "after"
+    return Ruling(CheckVerdict.FAILED, f"{nearest.kind} {nearest.what!r} was altered {span(distance)} {side} the breach", limit)
 
 
 SIDE_BY_SIDE: Final = Rule(Reason.INCONCLUSIVE, _side_by_side, name="side_by_side")

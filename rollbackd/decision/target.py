@@ -3,11 +3,10 @@
 The target is an explicit recorded release, never "the previous one": what that is may have changed by the time of acting.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Final
 
 from rollbackd.decision.judge import judging
@@ -19,7 +18,15 @@ from rollbackd.model.release import Mark, Release, ReleaseStatus
 
 _LIMIT: Final = "recorded before the suspect, live, not bad or suspect, healthy then, another artifact, no migration in between"
 _ENOUGH_STEPS: Final = 5
-_NONE: Final[Mapping[Release, str]] = MappingProxyType({})
+TARGETS: Final = 3
+"""Candidates whose health is asked; who has to go back further has more to decide than a number says."""
+
+Past = Callable[[Release], str]
+"""Why a release cannot be gone back to, by how it was when it last served; empty: nothing was seen that says so."""
+
+
+def _not_asked(_release: Release) -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +37,9 @@ class Choice:
     check: Check
 
 
-def choose_target(
-    suspect: Release | None, releases: tuple[Release, ...], now: datetime, *, unhealthy: Mapping[Release, str] = _NONE
-) -> Choice:
-    """The newest of the candidates that was not seen `unhealthy` when it last served. `releases` newest first."""
-    target, reason, said = _choose(suspect, releases, unhealthy)
+def choose_target(suspect: Release | None, releases: tuple[Release, ...], now: datetime, *, past: Past = _not_asked) -> Choice:
+    """The newest of the candidates that was not seen breached when it last served. `releases` newest first."""
+    target, reason, said = _choose(suspect, releases, past)
     verdict = CheckVerdict.FAILED if target is None else CheckVerdict.PASSED
     return Choice(target, Check(name="target", verdict=verdict, reason=reason, at=now, value=said, limit=_LIMIT))
 
@@ -49,34 +54,40 @@ def candidates(suspect: Release, releases: tuple[Release, ...]) -> tuple[Release
     return tuple(one for one in earlier if distrusted.isdisjoint({one.version, one.artifact}) and one.artifact != suspect.artifact)
 
 
-def seen_unhealthy(trigger: Trigger, evidence: Mapping[Release, IndicatorEvidence], baseline: float | None) -> Mapping[Release, str]:
-    """Of which releases it was measured that they were breached most of the time when they last served. No history proves nothing."""
-    unhealthy, said = {}, judging(trigger, baseline)
-    for release, last_hour in evidence.items():
-        verdicts = [said(one.value, False)[0] for one in last_hour.readings if one.value is not None]
+def past_of(trigger: Trigger, evidence: Mapping[Release, IndicatorEvidence], baseline: float | None) -> Past:
+    """Seen is what was breached for most of the last hour that it served. No history proves nothing."""
+    said = judging(trigger, baseline)
+
+    def past(release: Release) -> str:
+        readings = evidence[release].readings if release in evidence else ()
+        verdicts = [said(one.value, False)[0] for one in readings if one.value is not None]
         breached = verdicts.count(Verdict.BREACHED)
-        if len(verdicts) >= _ENOUGH_STEPS and 2 * breached > len(verdicts):
-            unhealthy[release] = f"{release.version} was breached in {breached} of {len(verdicts)} measurements when it last served"
-    return unhealthy
+        if len(verdicts) < _ENOUGH_STEPS or 2 * breached <= len(verdicts):
+            return ""
+        return f"{release.version} was breached in {breached} of {len(verdicts)} measurements when it last served"
+
+    return past
 
 
-def _choose(suspect: Release | None, releases: tuple[Release, ...], unhealthy: Mapping[Release, str]) -> tuple[Release | None, Reason, str]:
+def _choose(suspect: Release | None, releases: tuple[Release, ...], past: Past) -> tuple[Release | None, Reason, str]:
     if suspect is None:
         return None, Reason.NO_SAFE_TARGET, "no suspect, so nothing to go back from"
     earlier = releases[releases.index(suspect) + 1 :]
-    live = [release for release in earlier if release.status is ReleaseStatus.LIVE]
-    if live and live[0].artifact == suspect.artifact:
-        said = f"{suspect.version} has the artifact of {live[0].version} before it: code cannot be the cause, look at the config"
+    live = next((release for release in earlier if release.status is ReleaseStatus.LIVE), None)
+    if live is not None and live.artifact == suspect.artifact:
+        said = f"{suspect.version} has the artifact of {live.version} before it: code cannot be the cause, look at the config"
         return None, Reason.CONFIG_ONLY_RELEASE, said
-    target = next((one for one in candidates(suspect, releases) if one not in unhealthy), None)
-    if target is None:
-        said = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted, healthy and another artifact"
-        said = "; ".join([said, *unhealthy.values()])
-        return None, Reason.NO_SAFE_TARGET, said
-    barrier = _barrier((suspect, *earlier[: earlier.index(target) + 1]))
-    if barrier is not None:
-        return None, Reason.MIGRATION_BARRIER, f"{target.version} lies behind {barrier}"
-    return target, Reason.PASSED, "; ".join([f"{target.version} ({target.artifact})", *unhealthy.values()])
+    passed_over: list[str] = []
+    for target in candidates(suspect, releases)[:TARGETS]:
+        if said := past(target):
+            passed_over.append(said)
+            continue
+        barrier = _barrier((suspect, *earlier[: earlier.index(target) + 1]))
+        if barrier is not None:
+            return None, Reason.MIGRATION_BARRIER, f"{target.version} lies behind {barrier}"
+        return target, Reason.PASSED, "; ".join([f"{target.version} ({target.artifact})", *passed_over])
+    none = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted, healthy and another artifact"
+    return None, Reason.NO_SAFE_TARGET, "; ".join([none, *passed_over])
 
 
 def _barrier(way_back: tuple[Release, ...]) -> str | None:

@@ -6,15 +6,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from rollbackd.decision.facts import Facts
-from rollbackd.decision.target import candidates
+from rollbackd.decision.target import TARGETS, candidates
 from rollbackd.model.decision import Case
 from rollbackd.model.policy import Trigger
 from rollbackd.model.release import Release, ReleaseStatus
 
 OTHER_DAYS: Final = (timedelta(days=1), timedelta(days=7))
 """What comes every day or every week: jobs, peaks, batches."""
-TARGETS: Final = 3
-"""Candidates whose health is asked; who has to go back further has more to decide than a number says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -193,7 +193,7 @@ class TestPlaces:
         decision = told(with_context(case, places={"zone": {**case.context.places["zone"], "c": idle}}))
         assert (decision.reason, value(decision, "localised")) == (Reason.LOCALISED, "only zone=a is breached; healthy: b")
 
-    @pytest.mark.parametrize("ratios", [{"a": 0.9, "b": 0.9}, {"a": 0.9}, {"a": 0.9, "b": None}, {"a": 0.9, "b": 0.9, "c": 0.0}])
+    @pytest.mark.parametrize("ratios", [{"a": 0.9, "b": 0.9}, {"a": 0.9}, {"a": 0.9, "b": 0.9, "c": 0.0}, {"a": 0.9, "b": 0.9, "c": None}])
     def test_anything_else_lets_nobody_go(self, ratios: Mapping[str, float | None]) -> None:
         assert told(self.case(**ratios)).action is Action.ROLL_BACK
 
@@ -339,6 +339,14 @@ class TestTarget:
 
     def test_no_history_speaks_against_nobody(self) -> None:
         assert told(self.case(v1=None)).target == V1
+
+    def test_behind_three_that_were_breached_a_person_says_how_far_back(self) -> None:
+        """The fourth one was not asked, which is no health."""
+        earlier = tuple(release(f"v{days}", ago=days * DAY, artifact=f"image:{days}") for days in range(1, 5))
+        case = case_of(releases=(V2, *earlier))
+        assert told(case).target == earlier[0]
+        bad = told(with_context(case, targets={one: constant(0.02) for one in earlier[:3]}))
+        assert (bad.action, bad.reason) == (Action.ESCALATE, Reason.NO_SAFE_TARGET)
 
 
 class TestLittleTraffic:

@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollbackd.decision.fleet import facts_of, is_recent, rule
@@ -185,7 +185,6 @@ TRIPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(TRIPS, st.integers(1, 5))
 def test_it_holds_where_a_window_of_time_has_enough_of_them(others: list[Tripped], services: int) -> None:
     policy = service_policy(fleet_brake=FleetBrakePolicy(services=services, within=5 * MINUTE))
@@ -194,13 +193,11 @@ def test_it_holds_where_a_window_of_time_has_enough_of_them(others: list[Tripped
     assert holds(*others, policy=policy) is (max(map(len, windows), default=0) >= services)
 
 
-@settings(deadline=None)
 @given(TRIPS, TRIPS)
 def test_more_that_broke_never_lets_it_go(others: list[Tripped], more: list[Tripped]) -> None:
     assert holds(*others, *more) or not holds(*others)
 
 
-@settings(deadline=None)
 @given(TRIPS)
 def test_more_releases_never_make_it_hold(others: list[Tripped]) -> None:
     released = [Tripped(service=one.service, at=one.at, has_recent_release=True) for one in others]

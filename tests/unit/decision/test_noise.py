@@ -137,7 +137,7 @@ class TestDependencies:
         decision = self.of(evidence)
         assert (decision.reason, check(decision, "no_dependency")) == (
             Reason.INCONCLUSIVE,
-            (CheckVerdict.UNKNOWN, "not measured: db (no_series)"),
+            (CheckVerdict.UNKNOWN, "not measured: HighErrorRate of db (no_series)"),
         )
         assert check(decision, "dependency_first")[1] == "db was not measured when the breach began"
 

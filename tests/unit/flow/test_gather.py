@@ -1,5 +1,7 @@
 """What is asked of Prometheus about a confirmed breach, and what becomes of it when something cannot be asked."""
 
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -187,3 +189,13 @@ async def test_a_server_that_left_the_config_leaves_everything_unknown(world: Wo
         Reason.UNKNOWN,
         "bad: Prometheus server gone is not in the config any more",
     )
+
+
+async def test_in_a_circle_a_service_is_asked_about_its_own_dependencies_only(world: World) -> None:
+    """Or a look would never end."""
+    services = {name: policy(name, depends_on=(other,)) for name, other in (("api", "b"), ("b", "c"), ("c", "api"))}
+    case = await world.case(services["api"], services=services)
+    assert case.context is not None
+    assert list(case.context.dependencies) == ["b"]
+    asked = Counter(found[1] for one in world.prometheus.asked if (found := re.search('service="([a-z]+)"', one.query)))
+    assert (set(asked), asked["b"]) == ({"api", "b"}, 7), "of b as much as for one look at its trigger"
