@@ -7,10 +7,11 @@ from typing import Final
 from rollbackd.action.probe import Prober
 from rollbackd.decision.fleet import facts_of
 from rollbackd.flow.gather import Gatherer
-from rollbackd.model.decision import AlertFacts, Case, FleetFacts, RunningVersion
+from rollbackd.model.decision import AlertFacts, Case, Decision, FleetFacts, RunningVersion
 from rollbackd.model.incident import Incident
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
+from rollbackd.model.release import Release
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
@@ -82,6 +83,14 @@ class Collector:
     async def in_context(self, case: Case, now: datetime) -> Case:
         """With what else has to be measured to find out whose fault it is; what was measured before is not asked again."""
         return case if case.context is not None else await self._gatherer.in_context(case, now)
+
+    async def released_beside(self, policy: ServicePolicy, decision: Decision) -> tuple[Release, ...]:
+        """What else was released before the breach, of the dependencies or in the suspect's group. Told, never acted on."""
+        group = decision.suspect.group if decision.suspect else None
+        began = decision.onset or decision.at
+        recent = await self._store.releases.since(began - policy.blame_window)
+        near = (one for one in recent if one.service in policy.depends_on or (group is not None and one.group == group))
+        return tuple(one for one in near if one.service != policy.name and one.started_at <= decision.at)
 
     async def running_version(self, policy: ServicePolicy) -> RunningVersion:
         """What runs now, by the service's own probe."""
