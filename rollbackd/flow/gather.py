@@ -106,9 +106,10 @@ class Gatherer:
         return await self._each({value: _narrowed(policy, label, value) for value in values}, asked.trigger, now, now - asked.since)
 
     async def _values(self, policy: ServicePolicy, trigger: Trigger, label: str, now: datetime) -> frozenset[str] | None:
-        """The values that a label has on the indicator's samples now; None: they cannot be read."""
+        """The values that a label has on the indicator's fresh samples: what ended minutes ago serves nobody. None: they cannot be read."""
+        fresh = f"timestamp({trigger.indicator.samples}) > time() - {policy.max_sample_age.total_seconds():g}"
         try:
-            return await self._measurer.label_values(policy, f"group by ({label}) ({trigger.indicator.samples})", label, now=now)
+            return await self._measurer.label_values(policy, f"group by ({label}) ({fresh})", label, now=now)
         except (TemporaryError, PermanentError):
             return None
 

@@ -23,7 +23,7 @@ class Reading:
     """The indicator at one step. `value` is None exactly when `reason` is set: unknown, and why.
 
     `bad` and `total` are the counts over the indicator's window that ends here, extrapolated as Prometheus gives them; a value indicator
-    has its traffic in `total`, if its config says how to count it.
+    has its traffic in `total`, if its config says how to count it. What was asked may be known where what went wrong is not.
     """
 
     at: datetime
