@@ -1,4 +1,4 @@
-"""What every test stands on: no leftover task or thread, no failure for a busy machine, and on CI no real-server test that was skipped."""
+"""What every test stands on: no property that fails by the clock, and on CI no real-server test that was skipped."""
 
 import os
 from collections.abc import Generator
@@ -6,8 +6,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
-settings.register_profile("here", deadline=None)
-settings.load_profile("here")
+settings.register_profile("without a clock", deadline=None)  # how fast a machine is, is no property of the code
+settings.load_profile("without a clock")
 
 
 @pytest.hookimpl(wrapper=True)

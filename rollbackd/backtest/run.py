@@ -161,14 +161,14 @@ class _Scene:
 
     async def look(self, now: datetime, *, history: History, fleet: FleetFacts, not_evaluated: AbstractSet[Reason]) -> None:
         self.clock.instant = now
-        self.evidence = await self.gatherer.evidence(self.policy, now)
+        self.evidence = await self.gatherer.evidence(self.policy, now, firing=now - self.alert.at)
         recorded = self.releases.of_service(self.policy.name, now)
         case = Case(
             policy=self.policy,
             alert=AlertFacts(name=self.alert.name, trigger=self.trigger, starts_at=self.alert.at, delivered_at=self.alert.at),
             evidence=self.evidence,
             releases=recorded.releases,
-            changes=self.changes.of_service(self.policy.name, changes_since(self.policy, now), now),
+            changes=self.changes.of_service(self.policy.name, changes_since(self.policy, self.alert.at), now),
             releases_problem=recorded.problem,
             history=history,
             fleet=fleet,

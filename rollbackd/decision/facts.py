@@ -10,7 +10,7 @@ from rollbackd.decision.dependencies import Looked, look_at
 from rollbackd.decision.judge import Judged, judge_steps
 from rollbackd.decision.onset import Onset
 from rollbackd.decision.record import clock_time, span
-from rollbackd.decision.trigger import Finding, carrying, confirm
+from rollbackd.decision.trigger import Finding, carrying, confirm, sight
 from rollbackd.model.decision import Case, Context
 from rollbackd.model.measurement import IndicatorEvidence
 from rollbackd.model.policy import ServicePolicy, Trigger
@@ -70,7 +70,7 @@ class Facts:
 
     @property
     def looked_back_to(self) -> datetime:
-        return self.now - self.policy.blame_window - self.finding.trigger.hold_for
+        return self.now - sight(self.policy, self.finding.trigger, self.now - self.case.alert.starts_at)
 
     @property
     def began(self) -> datetime:

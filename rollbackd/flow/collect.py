@@ -7,10 +7,11 @@ from typing import Final
 from rollbackd.action.probe import Prober
 from rollbackd.decision.fleet import facts_of
 from rollbackd.flow.gather import Gatherer
-from rollbackd.model.decision import AlertFacts, Case, FleetFacts, RunningVersion
+from rollbackd.model.decision import AlertFacts, Case, Decision, FleetFacts, RunningVersion
 from rollbackd.model.incident import Incident
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
+from rollbackd.model.release import Release
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
@@ -48,12 +49,13 @@ class Collector:
 
         What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out.
         """
+        starts_at = incident.starts_at or incident.opened_at
         async with together() as group:
-            evidence = group.create_task(self._gatherer.evidence(policy, now))
+            evidence = group.create_task(self._gatherer.evidence(policy, now, firing=now - starts_at))
             refreshed = group.create_task(self._sources.refresh(policy))
             running = group.create_task(self.running_version(policy))
             firing = group.create_task(self._firing(incident, policy))
-            changes = group.create_task(self._store.changes.of_service(policy.name, changes_since(policy, now)))
+            changes = group.create_task(self._store.changes.of_service(policy.name, changes_since(policy, min(starts_at, now))))
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
             fleet = group.create_task(self._fleet(incident, policy))
@@ -62,7 +64,7 @@ class Collector:
             alert=AlertFacts(
                 name=incident.alertname or incident.trigger or "",
                 trigger=incident.trigger or "",
-                starts_at=incident.starts_at or incident.opened_at,
+                starts_at=starts_at,
                 delivered_at=incident.delivered_at or incident.opened_at,
                 firing_now=firing.result(),
             ),
@@ -81,6 +83,14 @@ class Collector:
     async def in_context(self, case: Case, now: datetime) -> Case:
         """With what else has to be measured to find out whose fault it is; what was measured before is not asked again."""
         return case if case.context is not None else await self._gatherer.in_context(case, now)
+
+    async def released_beside(self, policy: ServicePolicy, decision: Decision) -> tuple[Release, ...]:
+        """What else was released before the breach, of the dependencies or in the suspect's group. Told, never acted on."""
+        group = decision.suspect.group if decision.suspect else None
+        began = decision.onset or decision.at
+        recent = await self._store.releases.since(began - policy.blame_window)
+        near = (one for one in recent if one.service in policy.depends_on or (group is not None and one.group == group))
+        return tuple(one for one in near if one.service != policy.name and one.started_at <= decision.at)
 
     async def running_version(self, policy: ServicePolicy) -> RunningVersion:
         """What runs now, by the service's own probe."""

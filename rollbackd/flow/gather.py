@@ -31,18 +31,19 @@ class Gatherer:
         self._services = services
         self._releases_of = releases_of
 
-    async def evidence(self, policy: ServicePolicy, now: datetime) -> Mapping[str, IndicatorEvidence]:
-        """Of every trigger of the service, by its name."""
+    async def evidence(self, policy: ServicePolicy, now: datetime, *, firing: timedelta = timedelta(0)) -> Mapping[str, IndicatorEvidence]:
+        """Of every trigger of the service, by its name; `firing` is for how long the alert has been."""
         async with together() as group:
-            asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now)) for trigger in policy.triggers}
+            asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now, firing)) for trigger in policy.triggers}
         return {name: task.result() for name, task in asked.items()}
 
     async def in_context(self, case: Case, now: datetime) -> Case:
         """The case with what else its breach has to be compared with; as it is when there is nothing to compare."""
         asked = wanted(case, now)
-        return case if asked is None else replace(case, context=await self._context(case.policy, asked, now))
+        return case if asked is None else replace(case, context=await self._context(case, asked, now))
 
-    async def _context(self, policy: ServicePolicy, asked: Wanted, now: datetime) -> Context:
+    async def _context(self, case: Case, asked: Wanted, now: datetime) -> Context:
+        policy = case.policy
         indicator, since_onset = asked.trigger.indicator, now - asked.since
         label = policy.version_label
         async with together() as group:
@@ -71,15 +72,15 @@ class Gatherer:
             unread=frozenset(name for name, values in found.items() if values is None),
             earlier={ago: task.result() for ago, task in earlier.items()},
             targets={one.release: (targets.get(one.release) or before).result() for one in asked.targets},
-            dependencies=await self._dependencies(asked.dependencies, now),
+            dependencies=await self._dependencies(asked.dependencies, now, now - case.alert.starts_at),
         )
 
-    async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime) -> IndicatorEvidence:
+    async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime, firing: timedelta) -> IndicatorEvidence:
         return await self._measurer.evidence(
             policy,
             trigger.indicator,
             now=now,
-            lookback=lookback(policy, trigger),
+            lookback=lookback(policy, trigger, firing),
             pool_window=max(trigger.hold_for, trigger.indicator.window),
         )
 
@@ -115,18 +116,19 @@ class Gatherer:
         lookback = min(policy.baseline, served.until - served.release.started_at)
         return await self._measurer.past(policy, trigger.indicator, now=served.until, lookback=lookback)
 
-    async def _dependencies(self, names: Iterable[str], now: datetime) -> Mapping[str, Dependency]:
+    async def _dependencies(self, names: Iterable[str], now: datetime, firing: timedelta) -> Mapping[str, Dependency]:
         """After everything else: they may be many, or slow to be measured, and what waits behind them would be late.
 
         An incident keeps the config that it began with: what it depended on then, and is in no config now, is not measured.
         """
         async with together() as group:
-            asked = {name: group.create_task(self._dependency(self._services[name], now)) for name in names if name in self._services}
+            known = [self._services[name] for name in names if name in self._services]
+            asked = {one.name: group.create_task(self._dependency(one, now, firing)) for one in known}
         return {name: task.result() for name, task in asked.items()}
 
-    async def _dependency(self, policy: ServicePolicy, now: datetime) -> Dependency:
+    async def _dependency(self, policy: ServicePolicy, now: datetime, firing: timedelta) -> Dependency:
         async with together() as group:
-            evidence = group.create_task(self.evidence(policy, now))
+            evidence = group.create_task(self.evidence(policy, now, firing=firing))
             releases = group.create_task(self._releases_of(policy.name))
         return Dependency(policy=policy, evidence=evidence.result(), releases=_newest_first(releases.result()))
 

@@ -21,6 +21,7 @@ from rollbackd.model.decision import Action, Case, Decision
 from rollbackd.model.incident import Event, Incident, Outcome
 from rollbackd.model.policy import Inconclusive, Mode, ServicePolicy
 from rollbackd.model.reason import Reason
+from rollbackd.model.release import Release
 from rollbackd.telemetry.metrics import Metrics
 
 LOOKS_TO_STAND_DOWN: Final = 2
@@ -33,6 +34,7 @@ class Judged:
     decision: Decision
     follow: Follow
     incident: Incident  # with what was decided written on it, not yet saved
+    beside: tuple[Release, ...] = ()  # what else was released; only looked up for whoever is asked
 
 
 class Judge:
@@ -104,7 +106,9 @@ class Judge:
         return Judged(case, decision, follows, _written(incident, policy, decision, follows))
 
     async def _explained(self, judged: Judged) -> Judged:
-        """With the nearest thing that would have made it a rollback: tried, by the same decision on what is measured now."""
+        """With what else was released, and the nearest thing that would have made it a rollback: tried, on what is measured now."""
+        if judged.decision.reason is Reason.INCONCLUSIVE:
+            judged = replace(judged, beside=await self._collector.released_beside(judged.case.policy, judged.decision))
         for words, varied in variations(judged.case, judged.decision):
             case = await self._collector.in_context(varied, judged.decision.at)
             if decide(case, judged.decision.at).action is Action.ROLL_BACK:
@@ -190,4 +194,5 @@ def _objection(judged: Judged) -> str:
     """What stands in the way, for whoever is asked: why there is no plan, or the check that decided and what it found."""
     check = next(filter(stands_in_the_way, judged.decision.checks), None)
     found = f"{check.name}: {check.value}" if check is not None and check.value else ""
-    return judged.incident.detail or found
+    beside = ", ".join(f"{release.service} {release.version}" for release in judged.beside)
+    return (judged.incident.detail or found) + (f"; also released: {beside}" if beside else "")

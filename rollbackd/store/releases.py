@@ -45,6 +45,10 @@ class Releases:
         """Newest first."""
         return await self._database.all(_newest_first().where(releases.c.service == service).limit(limit), record_of)
 
+    async def since(self, at: datetime) -> tuple[Release, ...]:
+        """Of every service, newest first: those that started since then."""
+        return await self._database.all(_newest_first().where(releases.c.started_at >= at), record_of)
+
     async def update(
         self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None, started_at: datetime | None = None
     ) -> Release | None:

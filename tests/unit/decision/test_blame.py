@@ -6,7 +6,7 @@ from rollbackd.decision.decide import decide
 from rollbackd.model.decision import Blame, CheckVerdict, Decision
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release, ReleaseStatus
-from tests.unit.decision.builders import HOUR, MINUTE, NOW, STEP, V1, case_of, release, service_policy
+from tests.unit.decision.builders import HOUR, MINUTE, NOW, STEP, V1, alert_facts, case_of, release, service_policy
 
 ONSET = NOW - 8 * STEP  # of "B9"
 
@@ -61,6 +61,18 @@ def test_the_later_of_two_is_innocent_and_the_earlier_too_old() -> None:
 def test_a_breach_older_than_the_look_back_exonerates_even_what_is_still_rolling() -> None:
     rolling = release("v2", ago=3 * HOUR, status=ReleaseStatus.ROLLING)
     assert judged("B260", rolling, V1).reason is Reason.BREACH_PREDATES_RELEASE
+
+
+@pytest.mark.parametrize("hours", [0, 2, 9])
+def test_time_alone_makes_no_release_innocent(hours: int) -> None:
+    """It waits for a person, or is judged again because the release was recorded late."""
+    fired = NOW - hours * HOUR
+    onset = fired - 8 * STEP
+    v2 = release("v2", ago=NOW - onset + MINUTE)
+    steps = (NOW - onset) // STEP + 1
+    case = case_of(f"H300 B{steps}", releases=(v2, V1), alert=alert_facts(starts_at=fired, delivered_at=fired))
+    decision = decide(case, NOW)
+    assert (decision.suspect, decision.blame, decision.onset) == (v2, Blame.TO_BLAME, onset)
 
 
 class TestGaps:

@@ -209,6 +209,17 @@ def test_how_far_back_readings_are_needed() -> None:
     assert lookback(policy, relative_trigger()) == HOUR + 2 * MINUTE + HOUR + MINUTE
 
 
+def test_what_could_be_seen_when_the_alert_came_stays_in_sight() -> None:
+    policy, trigger = service_policy(), error_trigger()
+    assert lookback(policy, trigger, 3 * HOUR) == 4 * HOUR + 2 * MINUTE
+    assert lookback(policy, relative_trigger(), 3 * HOUR) == 4 * HOUR + 2 * MINUTE + HOUR + MINUTE
+    assert lookback(policy, trigger, -MINUTE) == lookback(policy, trigger)  # its clock is ahead of ours
+    assert lookback(policy, trigger, 100 * HOUR) == 25 * HOUR + 2 * MINUTE
+    often = service_policy(scrape_interval=timedelta(seconds=1))
+    assert lookback(often, trigger, 100 * HOUR) == timedelta(seconds=8_000)
+    assert lookback(replace(often, blame_window=4 * HOUR), trigger, 100 * HOUR) == 4 * HOUR + 2 * MINUTE
+
+
 def test_less_is_worse_for_a_downward_trigger() -> None:
     trigger = slow_trigger(breach=Condition.parse("< 0.99"), clear=Condition.parse(">= 0.995"))
     evidence = replace(evidence_for(slow_trigger(), "B9"), readings=readings([1.0] * 240 + [0.5] * 9))

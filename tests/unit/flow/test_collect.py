@@ -9,6 +9,9 @@ import pytest
 from rollbackd.clock import SystemClock
 from rollbackd.flow.collect import Collector, changes_since
 from rollbackd.model.change import Change, ChangeKind
+from rollbackd.model.decision import Action, Decision
+from rollbackd.model.reason import Reason
+from rollbackd.model.release import Release
 from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.sources import Sources
@@ -18,6 +21,7 @@ from tests.unit.decision.builders import error_trigger, service_policy, slow_tri
 from tests.unit.flow.conftest import NOW, Stage
 
 MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 WATCHED = service_policy(error_trigger(hold_for=2 * MINUTE), slow_trigger(hold_for=5 * MINUTE), blame_window=30 * MINUTE)
 FARTHEST = NOW - 65 * MINUTE
 
@@ -45,6 +49,28 @@ async def collector(stage: Stage) -> AsyncIterator[Collector]:
 def test_a_change_counts_as_far_back_as_the_suspect_may_lie() -> None:
     """Two blame windows, and the longest `for` of the service."""
     assert changes_since(WATCHED, NOW) == FARTHEST
+
+
+async def test_what_else_was_released_is_named_of_dependencies_and_of_the_same_group(collector: Collector, stage: Stage) -> None:
+    def release(service: str, **changes: Any) -> Release:
+        return Release(
+            **{
+                "service": service,
+                "version": f"{service}-2",
+                "artifact": service,
+                "started_at": NOW - 10 * MINUTE,
+                "live_at": NOW,
+                **changes,
+            }
+        )
+
+    suspect = release("api", group="train")
+    others = [release("db"), release("web", group="train"), release("other"), release("cache", started_at=NOW - 3 * HOUR)]
+    for one in (suspect, *others):
+        await stage.store.releases.record(one)
+    decision = Decision(action=Action.HOLD, reason=Reason.INCONCLUSIVE, at=NOW, onset=NOW - MINUTE, suspect=suspect)
+    found = await collector.released_beside(service_policy(depends_on=("db", "cache")), decision)
+    assert sorted(one.service for one in found) == ["db", "web"]
 
 
 def test_also_of_a_service_without_a_trigger() -> None:

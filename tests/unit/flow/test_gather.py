@@ -59,6 +59,7 @@ class World:
         self.client = client
         self.now = CLOCK.now()
         self.began = self.now - 4 * MINUTE
+        self.fired = self.now - MINUTE
         prometheus.answer(r"increase\(http_requests_total", 600)
         prometheus.answer("5..", lambda at: 200 if at >= self.began else 0)
         prometheus.answer("births|unless", 0)
@@ -75,8 +76,8 @@ class World:
         gatherer = Gatherer(Measurer({"main": self.client}), services or {}, none_of)
         plain = Case(
             policy=asked,
-            alert=AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=self.now - MINUTE, delivered_at=self.now),
-            evidence=await gatherer.evidence(asked, self.now),
+            alert=AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=self.fired, delivered_at=self.fired),
+            evidence=await gatherer.evidence(asked, self.now, firing=self.now - self.fired),
             releases=releases or (self.release("v2", ago=5 * MINUTE), self.release("v1", ago=24 * HOUR)),
         )
         return await gatherer.in_context(plain, self.now)
@@ -157,6 +158,15 @@ async def test_dependencies_that_do_not_answer_cost_no_other_answer(world: World
     decision = await world.decision(policy(spread=("zone",), depends_on=tuple(below)), services=below)
     assert check(decision, "localised")[1] == "zone: 50 breached, 0 healthy of 50"
     assert check(decision, "answers")[1].startswith("no answer: HighErrorRate of d0 (")
+
+
+async def test_an_alert_that_has_fired_for_hours_is_looked_at_from_its_begin_on(world: World) -> None:
+    world.began, world.fired = world.now - 3 * HOUR, world.now - 3 * HOUR + 2 * MINUTE
+    releases = (world.release("v2", ago=3 * HOUR + MINUTE), world.release("v1", ago=24 * HOUR))
+    asked = policy(depends_on=("db",))
+    decision = await world.decision(asked, services={"db": policy("db")}, releases=releases)
+    assert (decision.onset is not None, decision.suspect) == (True, releases[0])
+    assert check(decision, "dependency_first")[1].startswith("db is breached since")
 
 
 async def test_one_look_asks_so_much_and_no_more(world: World) -> None:

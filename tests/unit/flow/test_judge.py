@@ -10,7 +10,7 @@ import pytest
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.judge import TIMES_ASKED, Judge
 from rollbackd.flow.move import Move
-from rollbackd.model.decision import Case, History, PauseFacts
+from rollbackd.model.decision import Case, Decision, History, PauseFacts
 from rollbackd.model.incident import Event, Incident, Outcome, Phase
 from rollbackd.model.policy import Inconclusive, Mode, ServicePolicy
 from rollbackd.model.reason import Reason
@@ -53,6 +53,9 @@ class Given:
 
     async def in_context(self, case: Case, _now: datetime) -> Case:
         return in_context(case)
+
+    async def released_beside(self, _policy: ServicePolicy, _decision: Decision) -> tuple[Release, ...]:
+        return (release("db-7", ago=2 * MINUTE, service="db"),)
 
 
 def policy(**changes: Any) -> ServicePolicy:
@@ -115,7 +118,10 @@ async def test_without_a_plan_a_person_is_asked_and_told_why() -> None:
     ("case", "said"),
     [
         (case_of(releases=[V2]), "target: 0 recorded before v2"),
-        (case_of("B9", releases=[release("v2", ago=40 * MINUTE), V1]), "soon_after: the breach began 38 min after v2 was live"),
+        (
+            case_of("B9", releases=[release("v2", ago=40 * MINUTE), V1]),
+            "soon_after: the breach began 38 min after v2 was live; also released: db db-7",
+        ),
         (case_of(), ""),
     ],
 )
