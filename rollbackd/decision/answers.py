@@ -67,8 +67,9 @@ def _places(facts: Facts, context: Context) -> Iterator[str]:
     limits = facts.limits
     for label in facts.policy.spread:
         by_value = context.places.get(label, {})
-        if limits is not None and sum(limits.is_breached(facts.since_onset(evidence)) for evidence in by_value.values()) <= 1:
-            yield from (f"{label}={value}" for value, evidence in sorted(by_value.items()) if not _is_told(facts, evidence))
+        missing = [value for value, evidence in sorted(by_value.items()) if not _is_told(facts, evidence)]
+        if missing and limits and sum(limits.is_breached(facts.since_onset(evidence)) for evidence in by_value.values()) <= 1:
+            yield from (f"{label}={value}" for value in missing)
 
 
 def _dependencies(facts: Facts, context: Context) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain, dropwhile
+from itertools import chain
 from typing import Final
 
 from rollbackd.decision.compare import stretch, traffic
@@ -72,10 +72,10 @@ def _said(trigger: Trigger, dependency: Dependency, moment: datetime, now: datet
         return (evidence and evidence.reason) or Reason.NO_SERIES
     end = moment - trigger.hold_for - trigger.indicator.window
     baseline = usual(evidence, end - dependency.policy.baseline, end) if trigger.is_relative else None
-    steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=now - evidence.readings[0].at)
-    last = next(steps)
+    back = now - evidence.readings[0].at
+    last = next(judge_steps(trigger, evidence, baseline=baseline, now=now, back=back))
     gap = None if _says_something(last) else last.reason
-    then = dropwhile(lambda step: step.at > moment, chain([last], steps))
+    then = judge_steps(trigger, evidence, baseline=baseline, now=now, back=back, until=moment)
     for step in then:
         if step.verdict is Verdict.BREACHED:
             return find_onset(chain([step], then))
@@ -102,10 +102,11 @@ def _says_something(step: Judged) -> bool:
 
 def _own_release(dependency: Dependency, since: datetime | None, moment: datetime) -> Release | None:
     """The newest release of its own that can have caused it: started before it was breached, and recent then, or still rolling."""
-    began = since or moment
-    slack = dependency.policy.scrape_interval + timedelta(seconds=5)
-    started = [one for one in dependency.releases if one.started_at <= began + slack]
-    recent = [one for one in started if one.status is ReleaseStatus.ROLLING or began - one.started_at <= dependency.policy.blame_window]
+    began, policy = since or moment, dependency.policy
+    last, first = began + policy.scrape_interval + timedelta(seconds=5), began - policy.blame_window
+    recent = (
+        one for one in dependency.releases if one.started_at <= last and (one.started_at >= first or one.status is ReleaseStatus.ROLLING)
+    )
     return max(recent, key=lambda one: one.started_at, default=None)
 
 

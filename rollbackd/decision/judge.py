@@ -58,14 +58,15 @@ def judging(trigger: Trigger, baseline: float | None) -> Callable[[float, bool],
 
 
 def judge_steps(
-    trigger: Trigger, evidence: IndicatorEvidence, *, baseline: float | None, now: datetime, back: timedelta
+    trigger: Trigger, evidence: IndicatorEvidence, *, baseline: float | None, now: datetime, back: timedelta, until: datetime | None = None
 ) -> Iterator[Judged]:
-    """Each step from `now` back, newest first, judged as it is asked for.
+    """Each step from `now` back, newest first, judged as it is asked for; with `until`, from the last one that is not later.
 
     A step that the evidence does not hold is unknown: leaving data out proves nothing.
     """
+    first = 0 if until is None else -((until - now) // evidence.step)
     said, absent = judging(trigger, baseline), evidence.reason or Reason.NO_SERIES
-    for at, reading in _by_step(evidence, now, back // evidence.step + 1):
+    for at, reading in _by_step(evidence, now, first, back // evidence.step + 1):
         if reading is None:
             yield Judged(at, Verdict.UNKNOWN, absent)
         elif reading.value is None:
@@ -74,22 +75,19 @@ def judge_steps(
             yield Judged(reading.at, *said(reading.value, reading.newborn), reading.value)
 
 
-def _by_step(evidence: IndicatorEvidence, now: datetime, count: int) -> Iterator[tuple[datetime, Reading | None]]:
-    """Each step with its reading, which lies where evidence keeps it: the last one now, the others a step apart.
+def _by_step(evidence: IndicatorEvidence, now: datetime, first: int, count: int) -> Iterator[tuple[datetime, Reading | None]]:
+    """Each step from the `first` of so many with its reading, which lies where evidence keeps it: the last now, others a step apart.
 
     From the first one on that does not, each is looked for among all of them; a time that was rounded on the way is still its step's.
     """
     step, readings = evidence.step, evidence.readings
-    half, at = step / 2, now
-    for k in range(min(count, len(readings))):
+    half, at, k = step / 2, now - first * step, first
+    while k < min(count, len(readings)):
         reading = readings[-1 - k]
         if not (reading.at == at or abs(reading.at - at) < half):
             break
         yield at, reading
-        at -= step
-    else:
-        k = min(count, len(readings))
-    if k < count:
-        found = {round((now - reading.at) / step): reading for reading in readings} if k < len(readings) else {}
-        for later in range(k, count):
-            yield now - later * step, found.get(later)
+        at, k = at - step, k + 1
+    found = {round((now - reading.at) / step): reading for reading in readings} if k < min(count, len(readings)) else {}
+    for later in range(k, count):
+        yield now - later * step, found.get(later)
