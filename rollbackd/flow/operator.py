@@ -24,7 +24,7 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release
-from rollbackd.releases.register import Register, ReleaseReport
+from rollbackd.releases.register import Register, ReleaseReport, check_happened
 from rollbackd.releases.sources import Sources
 from rollbackd.store.incidents import ConflictError
 from rollbackd.store.store import Store
@@ -203,9 +203,13 @@ class Operator:
         return recorded
 
     async def record_change(self, service: str, *, kind: ChangeKind, what: str, at: datetime | None, by: str) -> tuple[Change, bool]:
-        """The flag says whether it was new. Said again it still wakes: the first time may have ended before that."""
+        """The flag says whether it was new. Said again it still wakes: the first time may have ended before that.
+
+        Raises ValueError for one that is still to come.
+        """
         self._policy(service)
         now = self._clock.now()
+        check_happened("at", at, now)
         recorded = await self._store.changes.record(Change(service=service, kind=kind, what=what, at=at or now, by=by))
         await self._store.audit.append(now, by, "change", f"{service} {kind}", what)
         await self._reopen.change_recorded(recorded.change)

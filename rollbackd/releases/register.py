@@ -1,15 +1,19 @@
 """The release register: one place where a report from CI, a source's answer and rollbackd's own rollback become releases."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
-from rollbackd.clock import Clock
+from rollbackd.clock import Clock, rfc3339
+from rollbackd.decision.record import span
 from rollbackd.errors import NotFoundError
 from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus, check_version
 
 OWN: Final = "rollbackd"
 """The source of the releases that rollbackd itself makes."""
+
+AHEAD_AT_MOST: Final = timedelta(minutes=5)
+"""How far a clock elsewhere may be ahead of ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +69,13 @@ class Register:
         ends when its runbook does.
 
         Raises:
-            ValueError: a version or an artifact that may not become part of a command line.
+            ValueError: a version or an artifact that may not become part of a command line, or a time that lies ahead.
         """
         check_version(report.version)
         check_version(report.artifact or report.version, what="artifact")
         now = self._clock.now()
+        check_happened("started_at", report.started_at, now)
+        check_happened("live_at", report.live_at, now)
         status = report.status or ReleaseStatus.LIVE
         known = await self._releases.of_service(report.service)
         rollback = _own_rollback(known)
@@ -136,6 +142,13 @@ class Register:
     async def _ended(self, begun: Release, status: ReleaseStatus) -> None:
         live_at = self._clock.now() if status is ReleaseStatus.LIVE else None
         await self._releases.update(begun.service, begun.version, status=status, live_at=live_at, started_at=begun.started_at)
+
+
+def check_happened(what: str, at: datetime | None, now: datetime) -> None:
+    """Raises ValueError for a time that is still to come: what happens then can have caused nothing, so it would be let go for ever."""
+    if at is not None and at - now > AHEAD_AT_MOST:
+        lies = f"{rfc3339(at)} lies {span(at - now)} ahead"
+        raise ValueError(f"{what}: {lies}: write it with its own time zone, as in 2026-01-31T13:00:00+01:00")
 
 
 def _own_rollback(releases: tuple[Release, ...]) -> Release | None:

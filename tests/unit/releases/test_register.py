@@ -46,6 +46,15 @@ async def test_a_value_that_may_not_stand_in_a_command_is_refused(register: Regi
         await register.report(report(artifact="a b"))
 
 
+@pytest.mark.parametrize("field", ["started_at", "live_at"])
+async def test_a_release_that_is_still_to_come_is_refused(register: Register, field: str) -> None:
+    """Such as local time that is written as UTC: a breach would always be older than it."""
+    with pytest.raises(ValueError, match=rf"{field}: 2026-\S+Z lies 2 h ahead: write it with its own time zone"):
+        await register.report(report(**{field: NOW + 120 * MINUTE}))
+    assert await register.of_service("api") == ()
+    await register.report(report(**{field: NOW + 5 * MINUTE}))  # a clock that is a little ahead of ours
+
+
 async def test_what_is_not_recorded_cannot_be_marked(register: Register) -> None:
     with pytest.raises(NotFoundError, match="no release 'v9' of api"):
         await register.mark("api", "v9", Mark.BAD, reason="it leaks")
