@@ -11,13 +11,19 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
-from rollbackd.errors import NotFoundError
+from rollbackd.errors import MisconfiguredError, NotFoundError
 
 T = TypeVar("T")
 
 
 async def backup(path: Path, target: Path) -> None:
-    """A whole and consistent copy at `target`, by SQLite's backup API; what stood there before is replaced only by a finished one."""
+    """A whole and consistent copy at `target`, by SQLite's backup API; what stood there before is replaced only by a finished one.
+
+    Raises:
+        MisconfiguredError: it cannot be written there; or `target` belongs to the store, which would be gone under a running daemon.
+    """
+    if _belongs_to(path, target):
+        raise MisconfiguredError(f"{target} is a file of the store itself: give the copy another name")
     await _in_thread(path, partial(_copy, target=target))
 
 
@@ -45,6 +51,12 @@ async def _in_thread(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
         return working.result()
 
 
+def _belongs_to(path: Path, target: Path) -> bool:
+    store = path.resolve()
+    own = {store.with_name("lock"), *(store.with_name(store.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))}
+    return target.resolve() in own
+
+
 def _reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise NotFoundError(f"no store at {path}: look at store.url in the config")
@@ -52,6 +64,13 @@ def _reading(path: Path) -> sqlite3.Connection:
 
 
 def _copy(source: sqlite3.Connection, target: Path) -> None:
+    try:
+        _copy_whole(source, target)
+    except OSError as error:
+        raise MisconfiguredError(f"a copy of the store cannot be written to {target}: {error.strerror}") from error
+
+
+def _copy_whole(source: sqlite3.Connection, target: Path) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
