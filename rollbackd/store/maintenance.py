@@ -1,6 +1,7 @@
 """Backup and check of a store's file. Both only read it, so both are safe beside a running daemon."""
 
 import asyncio
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -8,19 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
 
-from rollbackd.errors import MisconfiguredError, NotFoundError
+from rollbackd.errors import MisconfiguredError, NotFoundError, TemporaryError
 
 T = TypeVar("T")
+
+_PASSES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENFILE, errno.EMFILE})
+"""No mistake in a config: systemd starts a daemon again that ended by one of these."""
 
 
 async def backup(path: Path, target: Path) -> None:
     """A whole and consistent copy at `target`, by SQLite's backup API; what stood there before is replaced only by a finished one.
 
     Raises:
-        MisconfiguredError: it cannot be written there; or `target` belongs to the store, which would be gone under a running daemon.
+        TemporaryError: the disk is full, say.
+        MisconfiguredError: it cannot be written there at all; or `target` belongs to the store, which would be gone under a running daemon.
     """
     if _belongs_to(path, target):
         raise MisconfiguredError(f"{target} is a file of the store itself: give the copy another name")
@@ -67,7 +72,8 @@ def _copy(source: sqlite3.Connection, target: Path) -> None:
     try:
         _copy_whole(source, target)
     except OSError as error:
-        raise MisconfiguredError(f"a copy of the store cannot be written to {target}: {error.strerror}") from error
+        why = f"a copy of the store cannot be written to {target}: {error.strerror}"
+        raise (TemporaryError(why) if error.errno in _PASSES else MisconfiguredError(why)) from error
 
 
 def _copy_whole(source: sqlite3.Connection, target: Path) -> None:

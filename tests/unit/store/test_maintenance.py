@@ -1,12 +1,14 @@
 """Backup, check and retention."""
 
+import errno
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from rollbackd.errors import MisconfiguredError, NotFoundError
+from rollbackd.errors import MisconfiguredError, NotFoundError, TemporaryError
 from rollbackd.model.incident import Event, Outcome
 from rollbackd.store import maintenance, retention
 from rollbackd.store.store import Store
@@ -60,6 +62,21 @@ async def test_a_backup_to_where_nothing_can_be_written_says_so_in_one_line(stat
     for target in (tmp_path / "nowhere" / "copy.db", tmp_path):
         with pytest.raises(MisconfiguredError, match=rf"^a copy of the store cannot be written to {target}: \w"):
             await maintenance.backup(state.file, target)
+
+
+async def test_a_disk_that_is_full_passes(state: StateDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "copy.db"
+    async with state.open():
+        pass
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TemporaryError, match="No space left on device"):
+        await maintenance.backup(state.file, target)
+    assert not target.exists()
+    assert not target.with_name("copy.db.unfinished").exists()
 
 
 async def test_a_check_names_what_is_wrong(state: StateDirectory) -> None:
