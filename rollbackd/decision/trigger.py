@@ -21,8 +21,8 @@ LATE_DELIVERY: Final = timedelta(minutes=5)
 BASELINE_SAMPLES: Final = 10
 FIRING_AT_MOST: Final = timedelta(hours=24)
 """As long as an incident may be re-opened."""
-STEPS_AT_MOST: Final = 8_000
-"""Of what is looked at for the onset: Prometheus gives 11,000 of a range, and a baseline comes on top."""
+READINGS_AT_MOST: Final = 11_000
+"""Of one indicator in one look: Prometheus refuses a range with more steps."""
 _SEVERITIES: Final = {"critical": 2, "warning": 1}
 
 
@@ -55,14 +55,17 @@ def sight(policy: ServicePolicy, trigger: Trigger, firing: timedelta = timedelta
     release innocent.
     """
     at_once = policy.blame_window + trigger.hold_for
-    most = min(FIRING_AT_MOST, STEPS_AT_MOST * policy.scrape_interval - at_once)
-    return at_once + max(min(firing, most), timedelta(0))
+    room = (READINGS_AT_MOST - 1) * policy.scrape_interval - at_once - _beyond(policy, trigger)
+    return at_once + max(min(firing, FIRING_AT_MOST, room), timedelta(0))
 
 
 def lookback(policy: ServicePolicy, trigger: Trigger, firing: timedelta = timedelta(0)) -> timedelta:
     """How far back readings are needed: for the onset, and for the baseline of a release at the far end of the blame window."""
-    onset = sight(policy, trigger, firing)
-    return onset + policy.baseline + trigger.indicator.window if trigger.is_relative else onset
+    return sight(policy, trigger, firing) + _beyond(policy, trigger)
+
+
+def _beyond(policy: ServicePolicy, trigger: Trigger) -> timedelta:
+    return policy.baseline + trigger.indicator.window if trigger.is_relative else timedelta(0)
 
 
 def confirm(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart
