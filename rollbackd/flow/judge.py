@@ -71,7 +71,7 @@ class Judge:
             case Follow.ROLL_BACK if policy.mode is Mode.AUTO and judged.incident.plan is not None:
                 return Move.to(Event.ACT, judged.incident, judged.decision)
             case Follow.CLOSE_HELD:
-                return Move.close(judged.incident, Outcome.HELD, judged.decision)
+                return Move.close(judged.incident, Outcome.HELD, (await self._explained(judged)).decision)
             case Follow.STAND_DOWN_IF_TWICE if judged.incident.healthy_looks >= LOOKS_TO_STAND_DOWN:
                 return Move.close(judged.incident, Outcome.STOOD_DOWN, judged.decision)
             case Follow.ROLL_BACK | Follow.PROPOSE_INCONCLUSIVE:

@@ -1,15 +1,12 @@
 """The register over HTTP and the command line: what it refuses, and what a person reads when it disagrees with what runs."""
 
-import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from rollbackd.cli import main
 from rollbackd.clock import SystemClock, rfc3339
 from tests.flow.world import SERVICE, World
 
@@ -21,11 +18,6 @@ TO_COME: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "the end of one that is rolling": (RELEASES, {"version": "v2", "live_at": "+"}),
     "a change": (CHANGES, {"kind": "flag", "what": "dark mode", "at": "+"}),
 }
-
-
-async def rollbackd(world: World, *args: str) -> Result:
-    environment = {"ROLLBACKD_URL": world.url, "ROLLBACKD_TOKEN_FILE": str(world.directory / "operator.token")}
-    return await asyncio.to_thread(CliRunner(env=environment).invoke, main, args)
 
 
 async def listed(world: World, path: str) -> list[Any]:
@@ -53,7 +45,7 @@ async def test_a_clock_that_is_a_little_ahead_is_let_through_and_what_it_said_is
         ahead = at({"version": "v3", "deployed_at": "+"}, 4 * MINUTE)
         await world.post(RELEASES, ahead, expect=201)
         await world.post(CHANGES, at({"kind": "flag", "what": "dark mode", "at": "+"}, 4 * MINUTE), expect=201)
-        shown = await rollbackd(world, "release", "list", SERVICE)
+        shown = await world.cli("release", "list", SERVICE)
         assert shown.stdout.split("\t")[:5] == ["v3", "live", "", "release", f"{ahead['deployed_at'].split('.')[0]}Z"]
 
 
@@ -67,7 +59,7 @@ async def test_a_clock_that_is_a_little_ahead_is_let_through_and_what_it_said_is
 )
 async def test_at_a_time_to_come_the_command_line_says_what_to_do(tmp_path: Path, args: tuple[str, ...]) -> None:
     async with World(tmp_path) as world:
-        result = await rollbackd(world, *args, "--at", rfc3339(SystemClock().now() + HOUR))
+        result = await world.cli(*args, "--at", rfc3339(SystemClock().now() + HOUR))
         assert (result.exit_code, result.stdout) == (2, "")
         assert result.stderr.startswith("rollbackd: ")
         assert result.stderr.endswith("record it when it happens\n")
@@ -94,7 +86,7 @@ async def test_explain_tells_what_runs_and_what_was_recorded(tmp_path: Path) -> 
         await world.run_tool("hotfix")
         await world.alert()
         incident = await world.reached("escalated")
-        result = await rollbackd(world, "explain", incident["id"])
+        result = await world.cli("explain", incident["id"])
         why, *lines = result.stdout.splitlines()
         assert "running_version: runs hotfix" in why
         (decided,) = [line.split("\t") for line in lines if line.startswith("*")]
@@ -112,7 +104,7 @@ async def test_explain_tells_how_many_series_there_are_and_what_to_do(tmp_path: 
         await world.alert()
         incident = await world.reached("escalated")
         assert (incident["decision"], incident["reason"]) == ("hold", "unknown")
-        lines = (await rollbackd(world, "explain", incident["id"])).stdout.splitlines()
+        lines = (await world.cli("explain", incident["id"])).stdout.splitlines()
         (decided,) = [line.split("\t") for line in lines if line.startswith("*")]
         assert decided[1:4] == ["trigger HighErrorRate", "unknown", "several_series"]
         said = "total: 2 series that differ in zone where one is meant: aggregate in the query, such as sum(…), or set reduce; "

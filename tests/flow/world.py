@@ -20,8 +20,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from click.testing import CliRunner, Result
 
 from rollbackd import app
+from rollbackd.cli import main
 from rollbackd.clock import SystemClock, rfc3339
 from rollbackd.settings.load import load
 from tests.fakes.prometheus import FakePrometheus
@@ -289,6 +291,11 @@ class World:
             answer = await response.json()
             assert response.ok, answer
             return dict(answer)
+
+    async def cli(self, *args: str) -> Result:
+        """`rollbackd` as the person on call has it."""
+        environment = {"ROLLBACKD_URL": self.url, "ROLLBACKD_TOKEN_FILE": str(self.directory / "operator.token")}
+        return await asyncio.to_thread(CliRunner(env=environment).invoke, main, args)
 
     async def quiet(self) -> None:
         """Once every alert that is stored has been taken."""

@@ -177,6 +177,15 @@ class TestRelative:
         assert find(self.trigger, self.evidence(usual), releases=(v2,)).limit == 120.0
         assert find(self.trigger, self.evidence(usual), releases=()).limit == 120.0  # the median of an hour: 160 usual, 80 not
 
+    @pytest.mark.parametrize(("breach", "at_least", "expected"), [("> 3x", None, False), (">= 3x", None, False), ("> 3x", 0.5, True)])
+    def test_times_nothing_is_no_limit_but_for_the_floor(self, breach: str, at_least: float | None, expected: bool) -> None:  # noqa: FBT001
+        trigger = relative_trigger(breach=Condition.parse(breach), at_least=at_least)
+        finding = find(trigger, self.evidence([0.0] * (500 - 9)))
+        assert finding.confirmed is expected
+        if not expected:
+            assert finding.check.reason is Reason.NO_BASELINE
+            assert (finding.check.limit or "").startswith(f"{breach} the baseline of 0, which limits nothing: set at_least; ")
+
     def test_of_two_recent_releases_the_newer_one_ends_the_baseline(self) -> None:
         usual: list[float | None] = [*[40.0] * 300, *[50.0] * (200 - 9)]
         v2, v3 = release("v2", ago=89 * STEP), release("v3", ago=70 * STEP)
