@@ -44,7 +44,10 @@ def parse_rfc3339(text: str) -> datetime:
     Raises:
         ValueError: not RFC 3339, or without a time zone.
     """
-    instant = datetime.fromisoformat(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text[:100]!r} is not a time: write 2026-01-31T12:00:00Z") from None
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone: write 2026-01-31T12:00:00Z")
     return instant.astimezone(UTC)

@@ -162,7 +162,7 @@ class _Scene:
 
     async def look(self, now: datetime, *, history: History, fleet: FleetFacts, not_evaluated: AbstractSet[Reason]) -> None:
         self.clock.instant = now
-        self.evidence = await self.gatherer.evidence(self.policy, now, firing=now - self.alert.at)
+        self.evidence = await self.gatherer.evidence(self.policy, now, known_for=now - self.alert.at)
         recorded = self.releases.of_service(self.policy.name, now)
         case = Case(
             policy=self.policy,

@@ -233,7 +233,8 @@ def _print_scores(scores: Sequence[Score]) -> None:
     for one in scores:
         if on_terminal():
             click.echo()
-        emit_rows(("scenario", *FIGURES), (_figures(name, each) for name, each in {"all": one, **one.by_scenario}.items()), empty="")
+        headings = ("scenario", *(figure.replace("_", " ") for figure in FIGURES))
+        emit_rows(headings, (_figures(name, each) for name, each in {"all": one, **one.by_scenario}.items()), empty="")
 
 
 def _figures(name: str, one: Score) -> tuple[str | None, ...]:

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Sequence
 
 import click
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rollbackd.telemetry.redaction import one_line, strip_controls
 
+GAP = 2  # between two columns
+LEAST_WIDTH = 24  # of a sentence in a table: in less it is a column of syllables
 GOOD, BAD, WARN, BUSY, QUIET = "green", "red", "yellow", "blue", "dim"
 
 STYLES = {
@@ -55,19 +58,27 @@ def emit_rows(columns: Sequence[str], rows: Iterable[Sequence[str | None]], *, e
         for row in listed:
             click.echo("\t".join(row))
     elif listed:
-        terminal().print(table(columns, listed))
+        console = terminal()
+        console.print(table(columns, listed, foldable=_foldable(columns, listed, console.width)))
     else:
         click.echo(empty)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, foldable: int = 1) -> Table:
     """The last `foldable` columns are folded where the terminal is narrow; the others are names and numbers, which stay whole."""
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    made = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
     for left, column in zip(range(len(columns), 0, -1), columns, strict=True):
         made.add_column(column, no_wrap=left > foldable, overflow="fold")
     for row in rows:
         made.add_row(*(Text(words(cell), STYLES.get(cell, "")) if cell else Text("—", QUIET) for cell in row))
     return made
+
+
+def _foldable(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> int:
+    """The last column; on a terminal too narrow for the others beside it all but the first: what names the row is typed again."""
+    widths = [max(cell_len(words(cell)) for cell in column) + GAP for column in zip(columns, *rows, strict=True)]
+    is_narrow = width - sum(widths[:-1]) < min(widths[-1], LEAST_WIDTH)
+    return len(columns) - 1 if is_narrow else 1
 
 
 def to_the_second(instant: str) -> str:

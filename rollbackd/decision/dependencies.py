@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import chain
 from typing import Final
 
-from rollbackd.decision.compare import stretch
+from rollbackd.decision.compare import stretch, traffic
 from rollbackd.decision.judge import Judged, judge_steps
 from rollbackd.decision.onset import Onset, find_onset
 from rollbackd.decision.trigger import usual
@@ -52,9 +52,9 @@ def look_at(moment: datetime, name: str, dependency: Dependency, now: datetime) 
     unmeasured: dict[str, Reason] = {}
     for trigger in dependency.policy.triggers:
         said = _said(trigger, dependency, moment, now)
-        if isinstance(said, Reason):
+        if isinstance(said, Reason) and not _is_hardly_asked(trigger, dependency.evidence.get(trigger.name), moment):
             unmeasured[trigger.name] = said
-        elif said is not None:
+        elif isinstance(said, Onset):
             is_sure = _is_sure(trigger, dependency.evidence[trigger.name], said.at, moment)
             release = _own_release(dependency, said.at, moment)
             burning.append(Burning(service=name, trigger=trigger.name, onset=said, release=release, is_sure=is_sure))
@@ -85,6 +85,15 @@ def _said(trigger: Trigger, dependency: Dependency, moment: datetime, now: datet
         if moment - step.at >= _NEAR * evidence.step:
             return gap
     return gap or Reason.NO_SERIES  # not looked at as far back as that
+
+
+def _is_hardly_asked(trigger: Trigger, evidence: IndicatorEvidence | None, moment: datetime) -> bool:
+    """Fewer requests than its own trigger asks for, whatever became of them: counted, so that nothing is missing."""
+    if evidence is None:
+        return False
+    over = max(trigger.hold_for, trigger.indicator.window)
+    counted = [count for at, count in traffic(evidence.readings, trigger.indicator.window) if moment - over < at <= moment]
+    return len(counted) >= over // trigger.indicator.window and sum(counted) < trigger.min_requests
 
 
 def _says_something(step: Judged) -> bool:

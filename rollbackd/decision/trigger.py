@@ -19,10 +19,10 @@ from rollbackd.model.release import Release
 
 LATE_DELIVERY: Final = timedelta(minutes=5)
 BASELINE_SAMPLES: Final = 10
-FIRING_AT_MOST: Final = timedelta(hours=24)
+KNOWN_AT_MOST: Final = timedelta(hours=24)
 """As long as an incident may be re-opened."""
-STEPS_AT_MOST: Final = 8_000
-"""Of what is looked at for the onset: Prometheus gives 11,000 of a range, and a baseline comes on top."""
+READINGS_AT_MOST: Final = 11_000
+"""Of one indicator in one look: Prometheus refuses a range with more steps."""
 _SEVERITIES: Final = {"critical": 2, "warning": 1}
 
 
@@ -48,21 +48,24 @@ class Finding:
         return self.reason is Reason.CONFIRMED
 
 
-def sight(policy: ServicePolicy, trigger: Trigger, firing: timedelta = timedelta(0)) -> timedelta:
-    """How far back the onset is looked for, of an alert that has been firing for so long.
+def sight(policy: ServicePolicy, trigger: Trigger, known_for: timedelta = timedelta(0)) -> timedelta:
+    """How far back the onset is looked for, of an alert that came so long ago.
 
     What could be seen when it came stays in sight while an incident waits, is asked about or is re-opened: time alone must not make a
     release innocent.
     """
     at_once = policy.blame_window + trigger.hold_for
-    most = min(FIRING_AT_MOST, STEPS_AT_MOST * policy.scrape_interval - at_once)
-    return at_once + max(min(firing, most), timedelta(0))
+    room = (READINGS_AT_MOST - 1) * policy.scrape_interval - at_once - _beyond(policy, trigger)
+    return at_once + max(min(known_for, KNOWN_AT_MOST, room), timedelta(0))
 
 
-def lookback(policy: ServicePolicy, trigger: Trigger, firing: timedelta = timedelta(0)) -> timedelta:
+def lookback(policy: ServicePolicy, trigger: Trigger, known_for: timedelta = timedelta(0)) -> timedelta:
     """How far back readings are needed: for the onset, and for the baseline of a release at the far end of the blame window."""
-    onset = sight(policy, trigger, firing)
-    return onset + policy.baseline + trigger.indicator.window if trigger.is_relative else onset
+    return sight(policy, trigger, known_for) + _beyond(policy, trigger)
+
+
+def _beyond(policy: ServicePolicy, trigger: Trigger) -> timedelta:
+    return policy.baseline + trigger.indicator.window if trigger.is_relative else timedelta(0)
 
 
 def confirm(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart
@@ -75,7 +78,7 @@ def confirm(  # noqa: PLR0917 - each is a thing of its own kind, and the types t
 ) -> Finding:
     """Confirmed: over the last `for`, the last step is breached, four of five steps are, and so are the pooled counts."""
     baseline = _baseline(trigger, evidence, alert, policy, releases) if trigger.is_relative else None
-    steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=sight(policy, trigger, now - alert.starts_at))
+    steps = judge_steps(trigger, evidence, baseline=baseline, now=now, back=sight(policy, trigger, now - alert.delivered_at))
     held = tuple(islice(steps, trigger.hold_for // evidence.step + 1))
     last, onset = held[0], find_onset(chain(held, steps))
     evidence = _with_enough(trigger, evidence, onset.at, releases, now)

@@ -1,6 +1,6 @@
 """After a rollback that helped: does the bad release stay away? If somebody puts it back people are told, and nothing rolls by that."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final
 
@@ -9,7 +9,7 @@ from rollbackd.flow import plans
 from rollbackd.flow.collect import Collector
 from rollbackd.model.incident import Incident, Severity
 from rollbackd.model.policy import ServicePolicy
-from rollbackd.model.release import Release, ReleaseKind
+from rollbackd.model.release import Mark, Release, ReleaseKind
 from rollbackd.notify.teller import Teller
 from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
@@ -51,13 +51,18 @@ class Aftercare:
         await self._sources.refresh(policy)
         releases = await self._store.releases.of_service(policy.name)
         suspect = plans.release_of(releases, incident.suspect)
-        if suspect is None or incident.rollback_ended_at is None:
+        if suspect is None or incident.rollback_ended_at is None or not _is_distrusted(suspect, releases):
             return ""
         running = (await self._collector.running_version(policy)).answers
         if running and not running.isdisjoint({suspect.version, suspect.artifact}):
             return f"running: {', '.join(sorted(running))}"
         again = next((one for one in releases if _is_again(one, suspect, incident)), None)
         return f"released again as {again.version}" if again and not running else ""
+
+
+def _is_distrusted(suspect: Release, releases: Iterable[Release]) -> bool:
+    """Its mark is on the records of then; one that a person has since called good may come back."""
+    return any(one.mark is not Mark.NONE for one in releases if one.artifact == suspect.artifact)
 
 
 def _is_again(release: Release, suspect: Release, incident: Incident) -> bool:

@@ -49,13 +49,13 @@ class Collector:
 
         What Prometheus, a source or a probe cannot answer is in the case as unknown, never left out.
         """
-        starts_at = incident.starts_at or incident.opened_at
+        delivered_at = incident.delivered_at or incident.opened_at
         async with together() as group:
-            evidence = group.create_task(self._gatherer.evidence(policy, now, firing=now - starts_at))
+            evidence = group.create_task(self._gatherer.evidence(policy, now, known_for=now - delivered_at))
             refreshed = group.create_task(self._sources.refresh(policy))
             running = group.create_task(self.running_version(policy))
             firing = group.create_task(self._firing(incident, policy))
-            changes = group.create_task(self._store.changes.of_service(policy.name, changes_since(policy, min(starts_at, now))))
+            changes = group.create_task(self._store.changes.of_service(policy.name, changes_since(policy, min(delivered_at, now))))
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
             fleet = group.create_task(self._fleet(incident, policy))
@@ -64,8 +64,8 @@ class Collector:
             alert=AlertFacts(
                 name=incident.alertname or incident.trigger or "",
                 trigger=incident.trigger or "",
-                starts_at=starts_at,
-                delivered_at=incident.delivered_at or incident.opened_at,
+                starts_at=incident.starts_at or incident.opened_at,
+                delivered_at=delivered_at,
                 firing_now=firing.result(),
             ),
             evidence=evidence.result(),

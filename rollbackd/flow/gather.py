@@ -31,10 +31,12 @@ class Gatherer:
         self._services = services
         self._releases_of = releases_of
 
-    async def evidence(self, policy: ServicePolicy, now: datetime, *, firing: timedelta = timedelta(0)) -> Mapping[str, IndicatorEvidence]:
-        """Of every trigger of the service, by its name; `firing` is for how long the alert has been."""
+    async def evidence(
+        self, policy: ServicePolicy, now: datetime, *, known_for: timedelta = timedelta(0)
+    ) -> Mapping[str, IndicatorEvidence]:
+        """Of every trigger of the service, by its name; `known_for` is how long ago the alert came."""
         async with together() as group:
-            asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now, firing)) for trigger in policy.triggers}
+            asked = {trigger.name: group.create_task(self._trigger(policy, trigger, now, known_for)) for trigger in policy.triggers}
         return {name: task.result() for name, task in asked.items()}
 
     async def in_context(self, case: Case, now: datetime) -> Case:
@@ -72,15 +74,15 @@ class Gatherer:
             unread=frozenset(name for name, values in found.items() if values is None),
             earlier={ago: task.result() for ago, task in earlier.items()},
             targets={one.release: (targets.get(one.release) or before).result() for one in asked.targets},
-            dependencies=await self._dependencies(asked.dependencies, now, now - case.alert.starts_at),
+            dependencies=await self._dependencies(asked.dependencies, now, now - case.alert.delivered_at),
         )
 
-    async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime, firing: timedelta) -> IndicatorEvidence:
+    async def _trigger(self, policy: ServicePolicy, trigger: Trigger, now: datetime, known_for: timedelta) -> IndicatorEvidence:
         return await self._measurer.evidence(
             policy,
             trigger.indicator,
             now=now,
-            lookback=lookback(policy, trigger, firing),
+            lookback=lookback(policy, trigger, known_for),
             pool_window=max(trigger.hold_for, trigger.indicator.window),
         )
 
@@ -106,9 +108,10 @@ class Gatherer:
         return await self._each({value: _narrowed(policy, label, value) for value in values}, asked.trigger, now, now - asked.since)
 
     async def _values(self, policy: ServicePolicy, trigger: Trigger, label: str, now: datetime) -> frozenset[str] | None:
-        """The values that a label has on the indicator's samples now; None: they cannot be read."""
+        """The values that a label has on the indicator's fresh samples: what ended minutes ago serves nobody. None: they cannot be read."""
+        fresh = f"timestamp({trigger.indicator.samples}) > time() - {policy.max_sample_age.total_seconds():g}"
         try:
-            return await self._measurer.label_values(policy, f"group by ({label}) ({trigger.indicator.samples})", label, now=now)
+            return await self._measurer.label_values(policy, f"group by ({label}) ({fresh})", label, now=now)
         except (TemporaryError, PermanentError):
             return None
 
@@ -116,19 +119,19 @@ class Gatherer:
         lookback = min(policy.baseline, served.until - served.release.started_at)
         return await self._measurer.past(policy, trigger.indicator, now=served.until, lookback=lookback)
 
-    async def _dependencies(self, names: Iterable[str], now: datetime, firing: timedelta) -> Mapping[str, Dependency]:
+    async def _dependencies(self, names: Iterable[str], now: datetime, known_for: timedelta) -> Mapping[str, Dependency]:
         """After everything else: they may be many, or slow to be measured, and what waits behind them would be late.
 
         An incident keeps the config that it began with: what it depended on then, and is in no config now, is not measured.
         """
         async with together() as group:
             known = [self._services[name] for name in names if name in self._services]
-            asked = {one.name: group.create_task(self._dependency(one, now, firing)) for one in known}
+            asked = {one.name: group.create_task(self._dependency(one, now, known_for)) for one in known}
         return {name: task.result() for name, task in asked.items()}
 
-    async def _dependency(self, policy: ServicePolicy, now: datetime, firing: timedelta) -> Dependency:
+    async def _dependency(self, policy: ServicePolicy, now: datetime, known_for: timedelta) -> Dependency:
         async with together() as group:
-            evidence = group.create_task(self.evidence(policy, now, firing=firing))
+            evidence = group.create_task(self.evidence(policy, now, known_for=known_for))
             releases = group.create_task(self._releases_of(policy.name))
         return Dependency(policy=policy, evidence=evidence.result(), releases=_newest_first(releases.result()))
 

@@ -6,6 +6,8 @@ A reading without a value is unknown and says why (I3). Whether a value is a bre
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import pairwise
+from operator import attrgetter
 
 from rollbackd.model.reason import Reason
 
@@ -23,7 +25,7 @@ class Reading:
     """The indicator at one step. `value` is None exactly when `reason` is set: unknown, and why.
 
     `bad` and `total` are the counts over the indicator's window that ends here, extrapolated as Prometheus gives them; a value indicator
-    has its traffic in `total`, if its config says how to count it.
+    has its traffic in `total`, if its config says how to count it. What was asked may be known where what went wrong is not.
     """
 
     at: datetime
@@ -66,6 +68,11 @@ class IndicatorEvidence:
     newest_sample_at: datetime | None = None
     reason: Reason | None = None
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        """Whoever reads them goes by their order, so it does not depend on whoever measured."""
+        if any(earlier.at > later.at for earlier, later in pairwise(self.readings)):
+            object.__setattr__(self, "readings", tuple(sorted(self.readings, key=attrgetter("at"))))
 
     @property
     def last(self) -> Reading | None:

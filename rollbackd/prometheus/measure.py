@@ -171,7 +171,8 @@ def _reading(indicator: Indicator, here: Mapping[Part, Point], moment: datetime,
         return Reading(moment, None, number, newest) if isinstance(number, Reason) else Reading(moment, number, None, newest, total=total)
     measured = _counted(indicator, here, births)
     if isinstance(measured, Reason):
-        return Reading(moment, None, measured, newest, newborn=newborn)
+        asked = value(here[Part.TOTAL], indicator.reduce)
+        return Reading(moment, None, measured, newest, total=None if isinstance(asked, Reason) else asked, newborn=newborn)
     bad, total = measured
     ratio = finite(bad / total) if total else Reason.LOW_TRAFFIC  # 0 of 0: that there was no traffic says more than NaN
     if isinstance(ratio, Reason):

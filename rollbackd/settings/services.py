@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from rollbackd.decision.record import span
+from rollbackd.decision.trigger import READINGS_AT_MOST, lookback
 from rollbackd.model.matchers import Matcher, MatchOperator
 from rollbackd.model.policy import (
     ApiSource,
@@ -72,7 +74,7 @@ class ServiceResolver:
         server = self._server()
         if server is None:
             return None
-        return ServicePolicy(
+        policy = ServicePolicy(
             name=self._service.name,
             match=match,
             selector=selector,
@@ -110,6 +112,8 @@ class ServiceResolver:
             runbook=runbook,
             on_failure=emergency,
         )
+        self._check_look_back(policy)
+        return policy
 
     def _server(self) -> PrometheusServer | None:
         around, name = self._around, self._settings.prometheus
@@ -224,6 +228,18 @@ class ServiceResolver:
                 self._problems.error(place, f"{self._service.name} depends on {other}")
         if settings.watch.stable_for > settings.watch.duration:
             self._problems.error(self._service.at("watch"), "stable_for is longer than duration: nothing could ever count as recovered")
+
+    def _check_look_back(self, policy: ServicePolicy) -> None:
+        """More than Prometheus gives would be unknown at every look, and nobody would see why before the first incident."""
+        step = policy.scrape_interval
+        for trigger in policy.triggers:
+            back = max(lookback(policy, trigger), policy.baseline)
+            if back // step + 1 > READINGS_AT_MOST:
+                name = "baseline" if policy.baseline > policy.blame_window else "blame_window"
+                asked = f"looks back {span(back)} in steps of {span(step)}, its scrape interval: {back // step + 1:,} measurements"
+                message = f"trigger {trigger.name} {asked}; Prometheus gives {READINGS_AT_MOST:,}: shorten blame_window, baseline or for"
+                self._problems.error(self._service.at(name), f"{self._service.name}: {message}")
+                return
 
     def _check_credentials(self, env: Mapping[str, str | Credential], place: Place) -> None:
         for variable, value in env.items():

@@ -1,6 +1,7 @@
 """Backup and check of a store's file. Both only read it, so both are safe beside a running daemon."""
 
 import asyncio
+import errno
 import os
 import sqlite3
 from collections.abc import Callable
@@ -8,16 +9,26 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
 
-from rollbackd.errors import NotFoundError
+from rollbackd.errors import MisconfiguredError, NotFoundError, TemporaryError
 
 T = TypeVar("T")
 
+_PASSES: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENFILE, errno.EMFILE})
+"""No mistake in a config: systemd starts a daemon again that ended by one of these."""
+
 
 async def backup(path: Path, target: Path) -> None:
-    """A whole and consistent copy at `target`, by SQLite's backup API; what stood there before is replaced only by a finished one."""
+    """A whole and consistent copy at `target`, by SQLite's backup API; what stood there before is replaced only by a finished one.
+
+    Raises:
+        TemporaryError: the disk is full, say.
+        MisconfiguredError: it cannot be written there at all; or `target` belongs to the store, which would be gone under a running daemon.
+    """
+    if _belongs_to(path, target):
+        raise MisconfiguredError(f"{target} is a file of the store itself: give the copy another name")
     await _in_thread(path, partial(_copy, target=target))
 
 
@@ -45,6 +56,12 @@ async def _in_thread(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
         return working.result()
 
 
+def _belongs_to(path: Path, target: Path) -> bool:
+    store = path.resolve()
+    own = {store.with_name("lock"), *(store.with_name(store.name + suffix) for suffix in ("", "-wal", "-shm", "-journal"))}
+    return target.resolve() in own
+
+
 def _reading(path: Path) -> sqlite3.Connection:
     if not path.exists():
         raise NotFoundError(f"no store at {path}: look at store.url in the config")
@@ -52,6 +69,14 @@ def _reading(path: Path) -> sqlite3.Connection:
 
 
 def _copy(source: sqlite3.Connection, target: Path) -> None:
+    try:
+        _copy_whole(source, target)
+    except OSError as error:
+        why = f"a copy of the store cannot be written to {target}: {error.strerror}"
+        raise (TemporaryError(why) if error.errno in _PASSES else MisconfiguredError(why)) from error
+
+
+def _copy_whole(source: sqlite3.Connection, target: Path) -> None:
     unfinished = target.with_name(f"{target.name}.unfinished")
     unfinished.unlink(missing_ok=True)
     file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

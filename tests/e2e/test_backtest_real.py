@@ -94,7 +94,7 @@ async def test_each_look_sees_what_the_daemon_would_have_seen(tmp_path: Path) ->
         gatherer = Gatherer(Measurer(clients, check_clock=False), settings.services, released)
         for result in results:
             assert result.service is not None
-            lived = await gatherer.evidence(settings.services[result.service], result.decision.at, firing=result.took)
+            lived = await gatherer.evidence(settings.services[result.service], result.decision.at, known_for=result.took)
             assert result.evidence == lived["HighErrorRate"]
             assert result.evidence.readings[-1].at == result.decision.at
         for client in clients.values():

@@ -48,6 +48,15 @@ async def test_without_a_probe_a_release_of_the_same_artifact_says_it(tmp_path: 
         assert "released again as v3" in (await told(world, incident))[0]
 
 
+async def test_one_that_a_person_has_called_good_may_come_back(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        incident = await recovered(world)
+        await world.post("/api/v1/releases/shop-api/v2/mark", {"mark": "good", "reason": "it was the database"})
+        await world.run_tool("v2")
+        await swept(world)
+        assert await told(world, incident) == []
+
+
 async def test_after_its_time_nobody_looks(tmp_path: Path) -> None:
     async with World(tmp_path, guard_for="0s") as world:
         incident = await recovered(world)

@@ -56,6 +56,13 @@ async def test_a_change_is_kept_once_listed_and_audited(tmp_path: Path) -> None:
         assert (entry.person, entry.action, entry.subject, entry.reason) == ("oncall", "change", f"{SERVICE} config", POOL["what"])
 
 
+async def test_a_change_that_is_still_to_come_is_400_and_not_kept(tmp_path: Path) -> None:
+    async with World(tmp_path) as world:
+        refused = await world.post(PATH, {**POOL, "at": rfc3339(SystemClock().now() + DAY / 12)}, expect=400)
+        assert "ahead: write it with its own time zone" in refused["detail"]
+        assert (await world.get(f"{PATH}?service={SERVICE}"))["items"] == []
+
+
 async def test_a_change_of_an_unknown_service_is_404_and_not_kept(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         problem = await world.post(PATH, {**POOL, "service": "shop-ap"}, expect=404)

@@ -139,6 +139,7 @@ def test_the_page_says_what_was_decided_and_what_should_have_been() -> None:
     for text in ("roll back", "should be hold", "noise", "error_rate", "onset", "limit 0.01", "v1 (image:v1)", "false rollbacks"):
         assert text in texts
     assert any("no service fits" in text for text in texts)
+    assert "2 alerts: 1 roll back, 1 hold, 0 escalate. Each was judged" in " ".join("".join(Elements(page).texts).split())
     assert 'class="badge wrong"' in page
     assert page.count("<svg") == 1
 

@@ -218,7 +218,7 @@ async def test_the_daemon_would_have_decided_the_same_at_that_moment(past: Past,
         return releases
 
     gatherer = Gatherer(Measurer(past.clients, check_clock=False), past.settings.services, releases_of)
-    evidence = await gatherer.evidence(policy, now, firing=now - AT)
+    evidence = await gatherer.evidence(policy, now, known_for=now - AT)
     facts = AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=AT, delivered_at=AT)
     lived = decide(await gatherer.in_context(Case(policy=policy, alert=facts, evidence=evidence, releases=releases), now), now)
     assert (lived.reason, lived.value, lived.limit, lived.onset, lived.suspect, lived.target) == (

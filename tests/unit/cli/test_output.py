@@ -25,6 +25,33 @@ def test_a_table_shows_codes_as_words_and_a_dash_for_nothing() -> None:
     ]
 
 
+def on_terminal_of(width: int, columns: tuple[str, ...], rows: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    out = StringIO()
+    monkeypatch.setattr(output, "on_terminal", lambda: True)
+    monkeypatch.setattr(output, "terminal", lambda: Console(file=out, width=width, color_system=None, markup=False, highlight=False))
+    output.emit_rows(columns, rows, empty="")
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_what_names_a_row_stays_whole_however_narrow_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ("incident", "service", "state", "reason", "suspect", "target")
+    row = ("20260131-120000-7f3a", "a-service-with-a-rather-long-name", "held", "breach_predates_release", "v2", "v1")
+    _, *lines = on_terminal_of(80, columns, [row], monkeypatch)
+    assert lines[0].startswith("20260131-120000-7f3a  ")
+    assert lines[0].endswith("  v1")
+    assert "".join(line[22:].split("  ")[0].strip() for line in lines) == "a-service-with-a-rather-long-name"
+    _, whole = on_terminal_of(160, columns, [row], monkeypatch)
+    assert whole.split() == list(row)
+
+
+def test_a_sentence_is_no_column_of_syllables(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "no running_version probe: what runs is not compared before a rollback"
+    row = ("a-service-with-a-long-name", "running_version", "not_applicable", sentence)
+    lines = on_terminal_of(80, ("service", "check", "verdict", "detail"), [row], monkeypatch)
+    assert len(lines) <= 6
+    assert lines[1].startswith("a-service-with-a-long-name")
+
+
 def test_a_table_takes_no_cell_for_markup() -> None:
     assert "[bold]x[/bold]" in drawn(("name",), [("[bold]x[/bold]",)])
 

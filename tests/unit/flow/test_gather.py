@@ -77,7 +77,7 @@ class World:
         plain = Case(
             policy=asked,
             alert=AlertFacts(name="HighErrorRate", trigger="HighErrorRate", starts_at=self.fired, delivered_at=self.fired),
-            evidence=await gatherer.evidence(asked, self.now, firing=self.now - self.fired),
+            evidence=await gatherer.evidence(asked, self.now, known_for=self.now - self.fired),
             releases=releases or (self.release("v2", ago=5 * MINUTE), self.release("v1", ago=24 * HOUR)),
         )
         return await gatherer.in_context(plain, self.now)

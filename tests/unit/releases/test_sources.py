@@ -98,9 +98,9 @@ async def test_what_was_recorded_by_hand_as_well_does_not_push_the_oldest_out(
     clock.instant = NOW + 4 * HOUR
     platform.rows = []
     for number in range(200):
-        platform.deployed(number, GOOD, NOW + number * MINUTE)
+        platform.deployed(number, GOOD, NOW - (200 - number) * MINUTE)
     await sources.refresh(POLICY)
-    await register.report(ReleaseReport(service="api", version="by-hand", started_at=NOW + HOUR))
+    await register.report(ReleaseReport(service="api", version="by-hand", started_at=NOW - HOUR))
     assert (await sources.refresh(POLICY)).learned == 0
 
 

@@ -34,6 +34,8 @@ RUNBOOKS = {"quick": QUICK, "stop": EMERGENCY, "full": FULL}
         ("services: {a: {runbook: full}}", ["10:25: runbook 'full' is full: only a quick one runs by itself"]),
         ("services: {a: {on_failure: {runbook: quick}}}", ["10:38: runbook 'quick' is quick: on_failure takes an emergency one"]),
         ("services: {a: {on_failure: {runbook: stop}}}", []),
+        ("services: {a: {blame_window: 2d}}", ["10:30: a: trigger HighErrorRate looks back 2 d 2 min in steps of 15 s"]),
+        ("services: {a: {baseline: 2d}}", ["10:26: a: trigger HighErrorRate looks back 2 d in steps"]),
         ("services: {a: {watch: {duration: 1m, stable_for: 2m}}}", ["10:16: stable_for is longer than duration: nothing could ever"]),
         ("services: {a: {selector: 'a:b=c'}}", ["10:26: a label's name in a selector is letters, digits and _"]),
         ("services: {a: {match: '{}'}}", ["10:23: match names no label: it would take in every service"]),

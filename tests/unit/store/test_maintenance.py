@@ -1,12 +1,14 @@
 """Backup, check and retention."""
 
+import errno
+import os
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from rollbackd.errors import NotFoundError
+from rollbackd.errors import MisconfiguredError, NotFoundError, TemporaryError
 from rollbackd.model.incident import Event, Outcome
 from rollbackd.store import maintenance, retention
 from rollbackd.store.store import Store
@@ -41,6 +43,40 @@ async def test_a_backup_replaces_an_older_one_only_when_it_is_whole(state: State
     await maintenance.backup(state.file, target)
     assert await maintenance.check(target) == ()
     assert not target.with_name("backup.db.unfinished").exists()
+
+
+@pytest.mark.parametrize("name", ["rollbackd.db", "rollbackd.db-wal", "lock", "../state/rollbackd.db"])
+async def test_a_backup_onto_the_store_itself_is_refused(state: StateDirectory, name: str) -> None:
+    """The daemon would go on writing to a file that has no name any more, and all of that would be lost with it."""
+    async with state.open() as store:
+        before = state.file.stat().st_ino
+        with pytest.raises(MisconfiguredError, match="is a file of the store itself: give the copy another name"):
+            await maintenance.backup(state.file, state.path / name)
+        assert state.file.stat().st_ino == before
+        await store.ping()
+
+
+async def test_a_backup_to_where_nothing_can_be_written_says_so_in_one_line(state: StateDirectory, tmp_path: Path) -> None:
+    async with state.open():
+        pass
+    for target in (tmp_path / "nowhere" / "copy.db", tmp_path):
+        with pytest.raises(MisconfiguredError, match=rf"^a copy of the store cannot be written to {target}: \w"):
+            await maintenance.backup(state.file, target)
+
+
+async def test_a_disk_that_is_full_passes(state: StateDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "copy.db"
+    async with state.open():
+        pass
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TemporaryError, match="No space left on device"):
+        await maintenance.backup(state.file, target)
+    assert not target.exists()
+    assert not target.with_name("copy.db.unfinished").exists()
 
 
 async def test_a_check_names_what_is_wrong(state: StateDirectory) -> None:

@@ -286,6 +286,14 @@ class TestMigrations:
         assert backup.sql("SELECT fingerprint FROM alerts") == [("f",)]
         assert backup.sql("SELECT count(*) FROM sqlite_master WHERE name = 'changes'") == [(0,)]
 
+    async def test_without_a_backup_nothing_is_changed(self, state: StateDirectory) -> None:
+        made_by(state, "0001")
+        (state.path / f"rollbackd.db.before-{schema.HEAD}").mkdir()
+        with pytest.raises(MisconfiguredError, match="a copy of the store cannot be written to"):
+            async with state.open():
+                pass
+        assert state.sql("SELECT version_num FROM alembic_version") == [("0001",)]
+
     async def test_from_each_older_schema_it_becomes_the_same(self, state: StateDirectory) -> None:
         async with state.open():
             pass
