@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from benchmarks import bench_action, bench_decide, bench_idle, bench_prometheus, bench_services, intake
+from benchmarks import bench_action, bench_backtest, bench_decide, bench_idle, bench_prometheus, bench_services, intake
 from benchmarks.others import WORTH_A_WORD, Others
 from benchmarks.result import HEADINGS, Result
 from rollbackd.clock import SystemClock, rfc3339
@@ -22,6 +22,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[], Coroutine[Any, Any, Sequence[Result]
     "prometheus": bench_prometheus.run,
     "services": bench_services.run,
     "decide": bench_decide.run,
+    "backtest": bench_backtest.run,
     "idle": bench_idle.run,
 })  # fmt: skip
 

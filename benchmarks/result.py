@@ -94,6 +94,10 @@ def at_most(number: float) -> Goal:
     return Goal(Measure.VALUE, number)
 
 
+def at_least(number: float) -> Goal:
+    return Goal(Measure.VALUE, number, least=True)
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 

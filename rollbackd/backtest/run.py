@@ -11,6 +11,7 @@ from typing import Final
 from rollbackd.backtest.history import History as PastSamples
 from rollbackd.backtest.history import VirtualClock
 from rollbackd.backtest.past import PastAlert, PastChanges, PastReleases
+from rollbackd.backtest.remembering import Remembering
 from rollbackd.backtest.replay import ALONE, NEVER_KNOWN, Standing, begin, go_on
 from rollbackd.backtest.together import Fired, Ledger
 from rollbackd.decision.decide import decide
@@ -24,7 +25,7 @@ from rollbackd.model.measurement import IndicatorEvidence
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
-from rollbackd.prometheus.measurer import Measurer, Server
+from rollbackd.prometheus.measurer import Server
 from rollbackd.supervisor import together
 
 ALERTS_AT_ONCE: Final = 4
@@ -138,7 +139,7 @@ class Backtest:
             trigger=route.trigger,
             policy=policy,
             clock=clock,
-            gatherer=Gatherer(Measurer(samples, check_clock=False), self._services, releases_of),
+            gatherer=Gatherer(Remembering(samples), self._services, releases_of),
             releases=self._releases,
             changes=self._changes,
             standing=standing,

@@ -139,26 +139,27 @@ def _readings(
 ) -> tuple[Reading, ...]:
     readings = []
     newest: datetime | None = None
-    for index, moment in enumerate(at):
-        here = {part: series[index] for part, series in points.items()}
+    parts, least_samples = tuple(points), LEAST_COVERAGE * (indicator.window / policy.scrape_interval)
+    for moment, told in zip(at, zip(*points.values(), strict=True), strict=True):
+        here = dict(zip(parts, told, strict=True))
         doubt: Reason | None = None
         if Part.NEWEST in here:
             present = instant(here[Part.NEWEST])
             newest = present or newest  # stays when the series has gone: then it is stale, not absent
-            doubt = _doubt(policy, indicator, here, moment, newest, is_present=present is not None)
+            doubt = _doubt(policy, here, moment, newest, is_present=present is not None, least_samples=least_samples)
         readings.append(Reading(moment, None, doubt, newest) if doubt else _reading(indicator, here, moment, newest))
     return tuple(readings)
 
 
 def _doubt(
-    policy: ServicePolicy, indicator: Indicator, here: Mapping[Part, Point], moment: datetime, newest: datetime | None, *, is_present: bool
+    policy: ServicePolicy, here: Mapping[Part, Point], moment: datetime, newest: datetime | None, *, is_present: bool, least_samples: float
 ) -> Reason | None:
     """Why the raw samples cannot carry a number at this step; None: they can."""
     if newest is None:
         return Reason.NO_SERIES
     if not is_present or moment - newest > policy.max_sample_age:
         return Reason.STALE_SAMPLES
-    return Reason.THIN_SAMPLES if _is_thin(here[Part.COVERAGE], indicator.window / policy.scrape_interval) else None
+    return Reason.THIN_SAMPLES if _is_thin(here[Part.COVERAGE], least_samples) else None
 
 
 def _reading(indicator: Indicator, here: Mapping[Part, Point], moment: datetime, newest: datetime | None) -> Reading:
@@ -184,9 +185,9 @@ def _traffic(indicator: Indicator, point: Point) -> float | Reason:
     return value(point, Reduce.SUM if indicator.reduce is Reduce.SUM else indicator.reduce and Reduce.MIN)
 
 
-def _is_thin(coverage: Point, expected_samples: float) -> bool:
+def _is_thin(coverage: Point, least_samples: float) -> bool:
     samples = value(coverage, None)
-    return isinstance(samples, Reason) or samples < LEAST_COVERAGE * expected_samples
+    return isinstance(samples, Reason) or samples < least_samples
 
 
 def _newborn(births: Point) -> bool:

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from rollbackd.model.policy import Reduce
@@ -17,8 +18,12 @@ Point = Sequence[tuple[_Labels, str]]
 """The number of each series, as text."""
 
 
+@lru_cache(maxsize=32_768)
 def number(text: str) -> float | None:
-    """A finite number in exactly the API's form; None for NaN, the infinities and anything else."""
+    """A finite number in exactly the API's form; None for NaN, the infinities and anything else.
+
+    Kept for a while: the next look at an incident, or at a past alert, reads almost all of the same samples.
+    """
     parsed = float(text) if _NUMBER.fullmatch(text) else math.nan
     return parsed if math.isfinite(parsed) else None
 
@@ -30,14 +35,14 @@ def at_once(answer: Answer) -> Point:
 
 def at_steps(answer: Answer, steps: Sequence[datetime], step: timedelta) -> Sequence[Point]:
     """The moments of a range query. Prometheus counts in milliseconds: a step is found again as the nearest one."""
-    points: list[list[tuple[_Labels, str]]] = [[] for _ in steps]
-    first, apart = steps[0].timestamp(), step.total_seconds()
+    points: list[tuple[tuple[_Labels, str], ...]] = [()] * len(steps)
+    first, apart, count = steps[0].timestamp(), step.total_seconds(), len(steps)
     for series in answer.series:
         labels = frozenset(series.labels.items())
         for moment, text in series.samples:
             index = round((moment - first) / apart)
-            if 0 <= index < len(points):
-                points[index].append((labels, text))
+            if 0 <= index < count:
+                points[index] += ((labels, text),)
     return points
 
 
@@ -71,6 +76,20 @@ def counts(bad: Point, total: Point, reduce: Reduce | None) -> tuple[float, floa
     """
     if not total:
         return Reason.NO_SERIES
+    if len(total) == 1 and (not bad or (len(bad) == 1 and bad[0][0] == total[0][0])):
+        return _counts_of_one(bad[0][1] if bad else "0", total[0][1])
+    return _counts_of_several(bad, total, reduce)
+
+
+def _counts_of_one(bad: str, total: str) -> tuple[float, float] | Reason:
+    """Of one series there is nothing to reduce."""
+    one, all_of_them = number(bad), number(total)
+    if one is None or all_of_them is None or one < 0 or all_of_them < 0:
+        return Reason.NOT_A_NUMBER
+    return one, all_of_them
+
+
+def _counts_of_several(bad: Point, total: Point, reduce: Reduce | None) -> tuple[float, float] | Reason:
     if reduce is None and (len(bad) > 1 or len(total) > 1):
         return Reason.SEVERAL_SERIES
     bads, totals = _numbers(bad), _numbers(total)

@@ -228,7 +228,8 @@ def poorer(case: Case, lose: Lose) -> Iterator[tuple[str, Case]]:
     yield "any before", in_context(case, before=None)
     yield "the values of the version label", in_context(case, versions_seen=None)
     for version, evidence in context.versions.items():
-        yield version, in_context(case, versions={**context.versions, version: lose(evidence)})
+        if version in (context.versions_seen or ()) or lose is question_failed:  # else it is gone, and not missed
+            yield version, in_context(case, versions={**context.versions, version: lose(evidence)})
         if version in (context.versions_seen or ()):
             yield f"any {version}", in_context(case, versions={name: one for name, one in context.versions.items() if name != version})
     for label, by_value in context.places.items():

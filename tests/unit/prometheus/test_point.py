@@ -123,7 +123,7 @@ def test_a_step_is_found_again_though_prometheus_cuts_microseconds() -> None:
             Series({"zone": "b"}, ((cut[1], "3"), (cut[1] + STEP.total_seconds(), "4"))),
         ),
     )
-    assert at_steps(answer, steps, STEP) == [point(a="1"), point(a="2", b="3")]
+    assert [list(each) for each in at_steps(answer, steps, STEP)] == [point(a="1"), point(a="2", b="3")]
 
 
 def test_the_one_moment_of_an_instant_query() -> None:
