@@ -8,13 +8,11 @@ from rollbackd.decision.compare import Limits, Stretch, compare, measured
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.judge import judging
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
+from rollbackd.decision.trigger import needed
 from rollbackd.model.decision import CheckVerdict
 from rollbackd.model.measurement import IndicatorEvidence, Verdict
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
-
-MOSTLY: Final = 0.8
-"""Of the steps over a trigger's `for`: the share that confirms a trigger now says that it stood on another day as well."""
 
 
 def _no_recent_release(facts: Facts) -> Ruling:
@@ -109,16 +107,17 @@ def _recurrent(facts: Facts) -> Ruling:
     told = []
     for ago, evidence in sorted(earlier.items()):
         then = facts.now - ago
-        share = _share_breached(facts, evidence)
-        if share is None:
+        verdicts = _verdicts(facts, evidence)
+        if verdicts is None:
             told.append(f"{span(ago)} ago: not measured")
             continue
         released = _released_before(facts.releases, then - facts.finding.trigger.hold_for, facts.policy.blame_window)
-        explains = _explains(facts, evidence)
-        if share >= MOSTLY and explains and released is None and (facts.suspect is None or facts.suspect.started_at > then):
+        breached, explains = verdicts.count(Verdict.BREACHED), _explains(facts, evidence)
+        stood = breached >= needed(len(verdicts))
+        if stood and explains and released is None and (facts.suspect is None or facts.suspect.started_at > then):
             return Ruling(CheckVerdict.FAILED, f"the same breach stood {span(ago)} ago, before this release", _OTHER_DAYS)
-        because = f", after the release of {released.version}" if released and share >= MOSTLY else "" if explains else ", by far less"
-        told.append(f"{span(ago)} ago: breached in {100 * share:.0f} % of the measurements{because}")
+        because = f", after the release of {released.version}" if released and stood else "" if explains else ", by far less"
+        told.append(f"{span(ago)} ago: breached in {100 * breached / len(verdicts):.0f} % of the measurements{because}")
     if not told:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "not asked")
     any_told = any("not measured" not in line for line in told)
@@ -128,16 +127,14 @@ def _recurrent(facts: Facts) -> Ruling:
 _OTHER_DAYS: Final = "breached at this time 1 or 7 days ago, under another version and without a release of its own"
 
 
-def _share_breached(facts: Facts, evidence: IndicatorEvidence) -> float | None:
+def _verdicts(facts: Facts, evidence: IndicatorEvidence) -> list[Verdict] | None:
     """By the limits that hold now; None when under half of the steps were measured, or with too few requests: that proves nothing."""
     trigger = facts.finding.trigger
     if not measured(trigger, evidence).says_enough(trigger):
         return None
     said = judging(trigger, facts.finding.baseline)
     verdicts = [said(one.value, False)[0] for one in evidence.readings if one.value is not None]
-    if not verdicts or 2 * len(verdicts) < len(evidence.readings):
-        return None
-    return sum(verdict is Verdict.BREACHED for verdict in verdicts) / len(verdicts)
+    return verdicts if verdicts and 2 * len(verdicts) >= len(evidence.readings) else None
 
 
 def _explains(facts: Facts, evidence: IndicatorEvidence) -> bool:

@@ -13,6 +13,7 @@ from rollbackd.decision.compare import Comparison, compare, stretch, traffic
 from rollbackd.decision.dependencies import look_at
 from rollbackd.decision.facts import Facts
 from rollbackd.decision.record import Rule, Ruling, clock_time, span
+from rollbackd.decision.trigger import needed
 from rollbackd.model.decision import CheckVerdict
 from rollbackd.model.measurement import Verdict
 from rollbackd.model.policy import Trigger
@@ -101,7 +102,10 @@ def _before_and_after(facts: Facts) -> Ruling:
 
 
 def _healthy_before(facts: Facts) -> Ruling:
-    """Of the last ten minutes before it or, where a noisy minute or a gap spoils those, of the whole `baseline`, an hour by default."""
+    """Of the last ten minutes before it or, where a noisy minute or a gap spoils those, of the whole `baseline`, an hour by default.
+
+    A breach that filled those ten minutes was no noise: the hour before does not outvote it.
+    """
     suspect = facts.suspect
     if suspect is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no suspect")
@@ -111,9 +115,15 @@ def _healthy_before(facts: Facts) -> Ruling:
     measured: list[Verdict] = []
     for duration in (just_before, whole):
         measured = [step.verdict for step in facts.steps_before(suspect, duration) if step.measured]
-        healthy = measured.count(Verdict.HEALTHY)
-        if len(measured) >= ENOUGH_STEPS and 2 * healthy > len(measured):
+        if len(measured) < ENOUGH_STEPS:
+            continue
+        healthy, breached = measured.count(Verdict.HEALTHY), measured.count(Verdict.BREACHED)
+        if 2 * healthy > len(measured):
             return Ruling(CheckVerdict.PASSED, f"{healthy} of {len(measured)} measurements in the {span(duration)} before it", limit)
+        if breached >= needed(len(measured)):
+            return Ruling(
+                CheckVerdict.FAILED, f"breached in {breached} of {len(measured)} measurements in the {span(duration)} before it", limit
+            )
     if len(measured) < ENOUGH_STEPS:
         return Ruling(CheckVerdict.UNKNOWN, f"{len(measured)} measurements in the {span(whole)} before it: too few to tell", limit)
     healthy = measured.count(Verdict.HEALTHY)
@@ -145,12 +155,15 @@ def _no_surge(facts: Facts) -> Ruling:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "the traffic of the hour before is not known")
     most = SURGE * quantiles(usual, n=10)[-1]
     earlier = [(at, count) for at, count in counted if began - JUST_BEFORE <= at < began - facts.finding.step]
+    limit = f"at most {most:,.0f}: {SURGE:g} times what a busy minute of the hour before brought"
+    if 2 * len(earlier) < JUST_BEFORE // facts.finding.trigger.indicator.window:
+        return Ruling(CheckVerdict.UNKNOWN, "the traffic of the minutes before the breach was hardly measured", limit)
     surged = [at for at, count in earlier if count > most]
     peak = max((count for _, count in earlier), default=0.0)
     return Ruling.of(
         against=bool(surged),
         value=f"at most {peak:,.0f} requests in {span(facts.finding.trigger.indicator.window)} in the minutes before the breach",
-        limit=f"at most {most:,.0f}: {SURGE:g} times what a busy minute of the hour before brought",
+        limit=limit,
     )
 
 

@@ -170,15 +170,15 @@ def _with_enough(
 
 
 def _mostly_breached(steps: Sequence[Judged]) -> bool:
-    return _breached(steps) >= _needed(len(steps))
+    return _breached(steps) >= needed(len(steps))
 
 
 def _breached(steps: Sequence[Judged]) -> int:
     return sum(step.verdict is Verdict.BREACHED for step in steps)
 
 
-def _needed(steps: int) -> int:
-    """80 %, rounded up."""
+def needed(steps: int) -> int:
+    """How many of them must be breached for a breach that stood, be it now, before a release or on another day: 80 %, rounded up."""
     return -(-steps * 4 // 5)
 
 
@@ -237,5 +237,5 @@ def _limit_in_words(trigger: Trigger, baseline: float | None, steps: int) -> str
             told = [f"{trigger.breach} the baseline of {baseline:.4g}, which limits nothing: set at_least"]
     if trigger.min_requests:
         told.append(f"at least {trigger.min_requests:,} requests")
-    told.append(f"now and in {_needed(steps)} of {steps} measurements over {span(trigger.hold_for)}")
+    told.append(f"now and in {needed(steps)} of {steps} measurements over {span(trigger.hold_for)}")
     return "; ".join(told)

@@ -131,6 +131,15 @@ class TestBeforeAndAfter:
         noisy = (*before.readings[:-25], *(replace(one, value=0.02) for one in before.readings[-25:]))
         assert verdict(told(with_context(case_of("B9"), before=replace(before, readings=noisy))), "healthy_before") is CheckVerdict.PASSED
 
+    @pytest.mark.parametrize(("breached", "proven"), [(32, CheckVerdict.PASSED), (33, CheckVerdict.FAILED)])
+    def test_ten_minutes_that_were_breached_throughout_are_not(self, breached: int, proven: CheckVerdict) -> None:
+        """41 steps: 33 are 80 % of them. A restart may heal for a minute what was broken before it."""
+        before = constant(0.001, now=V2.started_at)
+        broken = (*before.readings[:-breached], *(replace(one, value=0.02) for one in before.readings[-breached:]))
+        decision = told(with_context(case_of("B9"), before=replace(before, readings=broken)))
+        assert verdict(decision, "healthy_before") is proven
+        assert ("breached in 33 of 41 measurements" in value(decision, "healthy_before")) is (proven is CheckVerdict.FAILED)
+
     @pytest.mark.parametrize("before", [None, constant(None, now=V2.started_at)])
     def test_without_a_before_there_is_no_blame(self, before: IndicatorEvidence | None) -> None:
         decision = told(with_context(case_of("B9"), before=before))
@@ -169,6 +178,18 @@ class TestSurge:
 
     def test_retries_that_the_release_itself_brought_about_do_not(self) -> None:
         assert told(self.case(5, from_step=9)).action is Action.ROLL_BACK
+
+    @pytest.mark.parametrize(("lost", "told_apart"), [(20, CheckVerdict.PASSED), (24, CheckVerdict.UNKNOWN), (40, CheckVerdict.UNKNOWN)])
+    def test_what_was_not_counted_may_have_been_one(self, lost: int, told_apart: CheckVerdict) -> None:
+        """Of the 40 steps before the breach, that is of ten windows; the last of them belongs to it."""
+        case = case_of("B9")
+        evidence = case.evidence["HighErrorRate"]
+        end = len(evidence.readings) - 9
+        gap = tuple(Reading(one.at, None, Reason.NO_SERIES) for one in evidence.readings[end - lost : end])
+        readings = (*evidence.readings[: end - lost], *gap, *evidence.readings[end:])
+        decision = told(replace(case, evidence={"HighErrorRate": replace(evidence, readings=readings)}))
+        assert verdict(decision, "no_surge") is told_apart
+        assert decision.action is not Action.ROLL_BACK
 
     def test_a_busy_minute_is_none(self) -> None:
         assert told(self.case(1.5, from_step=9 + 12)).action is Action.ROLL_BACK
