@@ -4,12 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SCENARIO ?= recovers
 
-.PHONY: install demo test check bench format requirements clean
+.PHONY: install demo test faults check bench format requirements clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     a real rollback, on real servers, in under a minute (SCENARIO=recovers|innocent|blame-off|prometheus-down|fails)"
 	@echo "make test     all tests, those on real servers too"
+	@echo "make faults   the fault catalogue, the heavy rows too"
 	@echo "make check    lint, types and architecture"
 	@echo "make bench    the benchmarks"
 
@@ -27,6 +28,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+faults: install
+	$(BIN)/python -m pytest -m "" tests/faults
 
 check: install
 	$(BIN)/ruff check .
