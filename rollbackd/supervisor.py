@@ -8,9 +8,11 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from rollbackd.errors import RollbackdError
+
+T = TypeVar("T")
 
 
 class Supervisor:
@@ -39,17 +41,38 @@ class Supervisor:
             task.cancel()
 
 
-@asynccontextmanager
-async def together() -> AsyncIterator[asyncio.TaskGroup]:
-    """Tasks that stand and fall together, like a TaskGroup; but what one of them raises is raised as itself and not in a group.
+class _Together:
+    """The tasks that one block starts."""
 
-    Callers go by the family of an error. Where several fail at once, a bug is worth more than an error that was foreseen.
+    def __init__(self) -> None:
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def create_task(self, coroutine: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self.tasks.append(task)
+        return task
+
+
+@asynccontextmanager
+async def together() -> AsyncIterator[_Together]:
+    """Tasks that stand and fall together: leaving the block waits for all, and what one of them raises ends the others.
+
+    Callers go by the family of an error, so it is raised as itself, and not in a group. Where several fail at once, a bug is worth more
+    than an error that was foreseen.
+
+    An asyncio.TaskGroup cancels the task that waits for it, and up to Python 3.12 does not always take that back. With 3.11.2, Debian
+    12's, every later asyncio.timeout of that task then ends in a cancellation instead of a TimeoutError: whoever goes on after an
+    error, as an incident does, would be gone at its next wait, without a word.
     """
-    errors: tuple[BaseException, ...] = ()
+    group = _Together()
     try:
-        async with asyncio.TaskGroup() as group:
-            yield group
-    except BaseExceptionGroup as failed:
-        errors = failed.exceptions
-    if errors:  # not from within `except`: the error keeps the cause that it has
+        yield group
+        if group.tasks:
+            await asyncio.wait(group.tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in group.tasks:
+            task.cancel()
+        ended = await asyncio.gather(*group.tasks, return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, Exception)]
+    if errors:
         raise next((error for error in errors if not isinstance(error, RollbackdError)), errors[0])

@@ -11,6 +11,7 @@ from rollbackd.clock import Clock
 from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, RunAsk
+from rollbackd.supervisor import together
 
 _LEAST_TIME: Final = timedelta(seconds=1)  # a last question is worth asking only if it can be answered
 
@@ -61,7 +62,7 @@ class Checklist:
 
     async def _ask(self, policy: ServicePolicy, checks: dict[int, Probe], *, within: timedelta) -> dict[int, Line]:
         """All at the same time: one that hangs must not use up the time of the others."""
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             asked = {
                 number: group.create_task(self._prober.ask(replace(check, timeout=min(check.timeout, within)), policy))
                 for number, check in checks.items()

@@ -26,6 +26,7 @@ from rollbackd.action.pipe import OnLine, Pipe
 from rollbackd.errors import UncertainError
 from rollbackd.model.attempt import ProcessIdentity
 from rollbackd.model.process import Completed
+from rollbackd.supervisor import together
 
 OnStart = Callable[[ProcessIdentity], Awaitable[None]]
 
@@ -247,7 +248,7 @@ async def _end(kin: Kin, phases: Sequence[tuple[signal.Signals | None, timedelta
 
 
 async def _first_of(*events: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as group:
+    async with together() as group:
         waiting = [group.create_task(event.wait()) for event in events]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:

@@ -116,8 +116,9 @@ class Judge:
         return judged
 
     async def _wait(self, before: Incident, judged: Judged, policy: ServicePolicy) -> Move:
+        """The last word is of a look that began when the time was up: one that took long, or a host that slept, is followed by another."""
         gives_up_at = (before.judging_since or before.opened_at) + policy.give_up_after
-        if self._clock.now() >= gives_up_at:
+        if judged.decision.at >= gives_up_at:
             return _escalate(await self._explained(judged), policy, self._clock.now())
         return Move.stay(judged.incident, judged.decision, then_wait=min(policy.recheck_every, gives_up_at - self._clock.now()))
 

@@ -3,7 +3,6 @@
 After a rollback only fresh positive evidence counts (I15): what cannot be measured, or has too little traffic behind it, is unknown.
 """
 
-import asyncio
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from rollbackd.model.look import Look, ObjectiveLook, ObjectiveVerdict, TriggerL
 from rollbackd.model.measurement import IndicatorEvidence, Verdict
 from rollbackd.model.policy import Indicator, Objective, ServicePolicy, Trigger
 from rollbackd.model.reason import Reason
+from rollbackd.supervisor import together
 
 ENOUGH_READINGS: Final = 10
 """Fewer than these say nothing of what was usual."""
@@ -52,7 +52,7 @@ class Looker:
         self, policy: ServicePolicy, *, now: datetime, since: datetime | None = None, baselines: Mapping[str, float] = _NOTHING
     ) -> Look:
         """Measure everything at once. Traffic is counted from `since` on, the end of the rollback, so that none from before counts."""
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             asked = {
                 indicator.name: group.create_task(
                     self._measures.evidence(
@@ -80,7 +80,7 @@ class Looker:
 
     async def _usual(self, policy: ServicePolicy, release_started_at: datetime) -> Mapping[str, list[float]]:
         """The known values of each indicator over `baseline` up to the release; only where there are enough."""
-        async with asyncio.TaskGroup() as group:
+        async with together() as group:
             asked = {
                 indicator.name: group.create_task(
                     self._measures.evidence(

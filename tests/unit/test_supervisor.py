@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
@@ -10,8 +12,20 @@ async def fail(error: Exception) -> None:
     raise error
 
 
+async def fail_later(error: Exception) -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    raise error
+
+
 async def wait_for_ever() -> None:
     await asyncio.Event().wait()
+
+
+async def all_of(*work: Coroutine[Any, Any, None]) -> None:
+    async with together() as tasks:
+        for one in work:
+            tasks.create_task(one)
 
 
 async def work(*errors: Exception) -> None:
@@ -54,6 +68,36 @@ class TestTogether:
         async with together() as tasks:
             one = tasks.create_task(asyncio.sleep(0, result=1))
         assert one.result() == 1
+
+    async def test_whoever_goes_on_after_an_error_can_still_time_out(self) -> None:
+        """With 3.11.2 a timeout of a task that counts as cancelled is a cancellation, which nothing handles."""
+        task = asyncio.current_task()
+        assert task is not None
+        with pytest.raises(TemporaryError):
+            await all_of(wait_for_ever(), fail_later(TemporaryError("the disk is full")))
+        assert task.cancelling() == 0
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.001):
+                await wait_for_ever()
+
+    async def test_the_first_that_fails_ends_the_others(self) -> None:
+        ended: list[str] = []
+
+        async def work_for_ever() -> None:
+            try:
+                await wait_for_ever()
+            finally:
+                await asyncio.sleep(0)
+                ended.append("in order")
+
+        with pytest.raises(TemporaryError):
+            await all_of(work_for_ever(), fail_later(TemporaryError("no")))
+        assert ended == ["in order"]
+
+    async def test_nothing_to_do_is_done(self) -> None:
+        async with together() as tasks:
+            pass
+        assert tasks.tasks == []
 
     async def test_a_cancellation_passes(self) -> None:
         async with asyncio.TaskGroup() as group:

@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,15 @@ async def test_a_daemon_that_does_not_come_back_is_7(world: World, rollbackd: Ru
     assert (await watching).exit_code == 7
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Whoever is started in the background of a script is started with SIGINT ignored, and so is whatever it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 async def test_ctrl_c_is_130(world: World, tmp_path: Path) -> None:
     environment = os.environ | {"ROLLBACKD_URL": world.url, "ROLLBACKD_TOKEN_FILE": str(tmp_path / f"{Role.VIEWER}.token")}
     command = await asyncio.create_subprocess_exec(

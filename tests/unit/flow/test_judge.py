@@ -178,6 +178,20 @@ class TestGivingUp:
         move = await judge(PAUSED, clock).deciding(incident(), policy(recheck_every=MINUTE))
         assert move.then_wait == SECOND
 
+    async def test_a_look_that_took_until_the_end_is_followed_by_another(self) -> None:
+        """What it found may be over by the time it is judged: the daemon, or the host, may have stood still."""
+        clock = SetClock()
+
+        def found_after_long() -> Case:
+            clock.instant = NOW + 20 * MINUTE
+            return PAUSED
+
+        slow = Judge(collector=Given(found_after_long), bell=Bell(), clock=clock, metrics=Metrics())  # type: ignore[arg-type]
+        first = await slow.deciding(incident(), policy())
+        assert first.event is None
+        assert first.then_wait < timedelta()
+        assert (await slow.deciding(incident(), policy())).event is Event.ESCALATE
+
 
 class TestStandingDown:
     @pytest.mark.parametrize(
