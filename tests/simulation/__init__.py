@@ -5,7 +5,7 @@ clock (`measured`), the deploy tool and its probe (`tool`). `world` holds what o
 says what must hold, `machine` draws what happens.
 
 A run is drawn by Hypothesis and has no other source of chance, so it replays. A failing one prints its steps, shrunk, as a script of
-calls, and above it a line `@reproduce_failure(…)`: put that over `test_every_promise_holds_whatever_happens`, or paste the steps into
-a test as `test_found.py` does. The run of every commit is the same each time; the nightly one draws anew and prints its seed, to be
-given again with `--hypothesis-seed=N`.
+calls, and beside it a line `@reproduce_failure(…)`: put that over the class `Machine`, or paste the steps into a test of their own, where
+`state` is a `Machine()`. The run of every commit is the same each time; the nightly one draws anew, prints its seed, and takes it again
+by `--hypothesis-seed=N`.
 """

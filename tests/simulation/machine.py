@@ -61,17 +61,50 @@ class Machine(RuleBasedStateMachine):
 
     @rule(service=services, after=minutes)
     def bad_release_and_its_alert(self, service: str, after: int) -> None:
-        self._bad_release(service, after, ReleaseStatus.LIVE)
+        self._release_a_bad_one(service, after)
+        self.world.alert(service)
 
-    @rule(service=services, after=minutes, status=st.sampled_from((ReleaseStatus.LIVE, ReleaseStatus.ROLLING)))
-    def bad_release_after_a_mended_one(self, service: str, after: int, status: ReleaseStatus) -> None:
-        """Long after the last rollback, so that neither cooldown nor budget keeps it from being rolled back."""
+    @rule(
+        service=services,
+        manner=st.sampled_from((Manner.WORKS, *Manner)),
+        failpoint=st.none() | st.sampled_from(sorted(FAILPOINTS)),
+        children_get_away=st.booleans(),
+        seconds=st.sampled_from((0.05, 1, 3, 5, 30)),
+        then=st.sampled_from((None, "pause", "abort", "deploy", "crash", "crash", "warns", "held and deployed")),
+    )
+    def rollback_is_disturbed(
+        self, service: str, manner: Manner, failpoint: str | None, seconds: float, then: str | None, *, children_get_away: bool
+    ) -> None:
+        """Of a release that nothing keeps from being rolled back: long after the last one, and everything was well."""
         self.mended()
         good = self._next()
         self.world.deploy(service, good)
         self.world.record(service, good)
         self.world.pass_time(_LONG)
-        self._bad_release(service, after, status)
+        self.world.tool.manners[service] = manner
+        self.world.children_get_away = children_get_away
+        self._release_a_bad_one(service, 6)
+        if failpoint is not None:
+            self.world.crash_at(failpoint)
+        if then == "warns":
+            self.world.measured.be(Mood.WARNS, at=self.world.now)
+        if then == "held and deployed":
+            self.world.crash_at("rollback.after_advance")
+        self.world.alert(service)
+        self.world.pass_time(seconds)
+        match then:
+            case "held and deployed":
+                self.world.pause(service, timedelta(hours=0.05))
+                self.world.deploy(service, self._next())
+                self.world.pass_time(600)
+            case "pause":
+                self.world.pause(service, timedelta(hours=0.2))
+            case "abort":
+                self.decide(service, "abort")
+            case "deploy":
+                self.world.deploy(service, self._next())
+            case "crash":
+                self.world.crash()
 
     @rule(
         service=services,
@@ -201,12 +234,11 @@ class Machine(RuleBasedStateMachine):
             world.promises.after_step()
         world.promises.all_ended()
 
-    def _bad_release(self, service: str, after: int, status: ReleaseStatus) -> None:
+    def _release_a_bad_one(self, service: str, after: int) -> None:
         version = self._next()
         self.world.deploy(service, version, bad=True)
-        self.world.record(service, version, status=status)
+        self.world.record(service, version)
         self.world.pass_time(after * 60)
-        self.world.alert(service)
 
     def _check(self) -> None:
         try:

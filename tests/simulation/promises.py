@@ -68,6 +68,7 @@ class Promises:
             self._target_is_good(attempt, service, version)
         if incident["requested_by"] is None and not any(one.incident == incident["id"] for one in self._starts):
             self._starts.append(Start(self._world.now, service, incident["id"]))
+            self._still_as_decided(incident)
             self._within_budget(policy)
             self._decided_on_evidence(incident, policy)
 
@@ -111,6 +112,15 @@ class Promises:
         runs = self._world.production.live(service) == version and live_since < self._world.now - self._world.slack
         if runs and seen and attempt["number"] == 1:
             self._break("I4", f"{attempt['id']} deploys {version}, which is what runs already")
+
+    def _still_as_decided(self, incident: Row) -> None:
+        """Compare-and-set: nobody rolls back what somebody else has deployed meanwhile."""
+        service = incident["service"]
+        live = next(one for one in reversed(self._world.production.effects) if one.service == service)
+        releases = self._rows("SELECT record FROM releases WHERE service = ?", service)
+        suspect = {incident["suspect"], *(one["artifact"] for one in releases if one["version"] == incident["suspect"])}
+        if live.version not in suspect and live.at < self._world.now - self._world.slack:
+            self._break("I1", f"{incident['id']} rolls back {live.version}, and was decided about {incident['suspect']}")
 
     def _within_budget(self, policy: ServicePolicy) -> None:
         now = self._world.now

@@ -52,11 +52,14 @@ def ends_well(world: World, *, died: bool) -> None:
 
 @pytest.mark.parametrize("service", ["shop", "pay"])
 @pytest.mark.parametrize("failpoint", sorted(FAILPOINTS))
-def test_killed_at_every_failpoint(failpoint: str, service: str) -> None:
+@pytest.mark.parametrize("while_its_child_runs", [False, True])
+def test_killed_at_every_failpoint(failpoint: str, service: str, *, while_its_child_runs: bool) -> None:
     with World() as world:
+        if while_its_child_runs:
+            world.children_get_away, world.starts_again_after = True, 0.1
         world.crash_at(failpoint)
         scene.go(world, service)
-        assert world.life is None, f"nothing comes by {failpoint}"
+        assert world.deaths == 1, f"nothing comes by {failpoint}"
         scene.go_on(world, service)
         world.promises.all_ended()
 

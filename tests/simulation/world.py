@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 from rollbackd import app, failpoints
 from rollbackd.clock import SystemClock, parse_rfc3339
 from rollbackd.errors import RollbackdError
+from rollbackd.flow import conductor
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.release import Mark, Release
 from rollbackd.releases.register import ReleaseReport
@@ -72,6 +73,7 @@ class World:
         self._trips_left: int | None = None
         self._die_after_work = False
         self.disk_full = False
+        self.deaths = 0
         self.starts_again_after: float | None = None
         """Seconds after which a daemon that has died is started again; None: nobody does that."""
 
@@ -310,6 +312,7 @@ class World:
         life = self.life
         assert life is not None
         self.tool.catch_up()
+        self.deaths += died
         if died and not self.children_get_away:
             for process in list(self.tool.processes):
                 self.tool.kill(process)
@@ -383,6 +386,7 @@ def _seams(world: World) -> Iterator[None]:
             (app, "Processes", processes),
             (app, "measure_lag", lag),
             (failpoints, "os", system),
+            (conductor, "secrets", SimpleNamespace(token_hex=lambda count: world.chance.randbytes(count).hex())),
             (apscheduler.schedulers.base, "datetime", Wall),
             (apscheduler.triggers.interval, "datetime", Wall),
             (apscheduler.executors.base, "datetime", Wall),
