@@ -63,10 +63,11 @@ def caller(request: web.Request) -> str:
 def _admit(request: web.Request, access: Access) -> str:
     """The caller's name. Raises 401 without a token that is known, 403 for a role that does not open this."""
     deps = request.app[DEPS]
-    if not deps.people:
+    people = deps.in_use.people()
+    if not people:
         return _admit_to_open_server(request, deps, access)
     token = _token(request)
-    person: Person | None = deps.people.person(token) if token is not None else None
+    person: Person | None = people.person(token) if token is not None else None
     if person is None:
         _log.warning("refused", status=401, path=request.path, remote=request.remote)
         raise web.HTTPUnauthorized(
@@ -88,7 +89,7 @@ def _admit_to_open_server(request: web.Request, deps: Deps, access: Access) -> s
             headers={"WWW-Authenticate": _challenge(access)},
         )
     host = _host(request.host)
-    external = urlsplit(deps.settings.server.external_url or "").hostname
+    external = urlsplit(deps.in_use.settings().server.external_url or "").hostname
     if not (host in {"localhost", external} or _is_address(host)):
         raise web.HTTPForbidden(
             text=f"without 'auth.people' this server is not {host[:100]}: use its address, or set 'server.external_url'"

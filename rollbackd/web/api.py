@@ -11,7 +11,7 @@ from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.report import render
 from rollbackd.settings.suggest import unknown
-from rollbackd.web import readiness, views
+from rollbackd.web import config, readiness, views
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.shapes import IncidentRecord, RouteShape, ServiceShape, StatusShape
 
@@ -80,7 +80,7 @@ async def report(request: web.Request) -> web.Response:
     facts = await deps.reporting.facts(request.match_info["id"])
     if form == "json":
         return web.Response(text=render.json(facts), content_type="application/json")
-    return web.Response(text=render.markdown(facts, deps.settings.report_language), content_type="text/markdown")
+    return web.Response(text=render.markdown(facts, deps.in_use.settings().report_language), content_type="text/markdown")
 
 
 async def releases(request: web.Request) -> web.Response:
@@ -99,7 +99,7 @@ async def changes(request: web.Request) -> web.Response:
 
 async def routes(request: web.Request) -> web.Response:
     """Which service and trigger an alert with the labels of the query would hit, and why."""
-    route = request.app[DEPS].routing.route(dict(request.query))
+    route = request.app[DEPS].in_use.route(dict(request.query))
     answer: RouteShape = {"service": route.service, "trigger": route.trigger, "reason": route.reason, "why": route.why}
     return reply(answer)
 
@@ -117,12 +117,14 @@ async def record_of(deps: Deps, incident_id: str) -> IncidentRecord:
 
 
 async def status_of(deps: Deps) -> StatusShape:
+    opened, pauses = await deps.store.incidents.open_ones(), await deps.store.pauses.all(deps.clock.now())
+    in_use = deps.in_use.config
     return views.status(
         deps.status(),
-        deps.settings.services,
-        await deps.store.incidents.open_ones(),
-        await deps.store.pauses.all(deps.clock.now()),
-        [deps.readiness(name) for name in deps.settings.services],
+        config.in_use(in_use, deps.refusal(), opened),
+        opened,
+        pauses,
+        [deps.readiness(name) for name in in_use.settings.services],
     )
 
 
@@ -137,16 +139,16 @@ async def services_of(deps: Deps) -> list[ServiceShape]:
             releases=await deps.store.releases.of_service(name),
             ready=deps.readiness(name),
         )
-        for name, policy in deps.settings.services.items()
+        for name, policy in deps.in_use.services.items()
     ]
 
 
 def service_named(deps: Deps, name: str) -> ServicePolicy:
     """Raises NotFoundError, with the name that was probably meant."""
     try:
-        return deps.settings.services[name]
+        return deps.in_use.services[name]
     except KeyError:
-        raise NotFoundError(f"no service {name!r}: {unknown(name, deps.settings.services)}") from None
+        raise NotFoundError(f"no service {name!r}: {unknown(name, deps.in_use.services)}") from None
 
 
 def parameters(request: web.Request, known: tuple[str, ...]) -> dict[str, str]:

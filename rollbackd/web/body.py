@@ -109,6 +109,10 @@ class ResumeBody(Body):
     service: Name | None = None
 
 
+class NothingBody(Body):
+    """The question says it all: no body, or `{}`."""
+
+
 async def read(request: web.Request, shape: type[B]) -> B:
     """Raises 400 with every error at once, 408, 413 or 415."""
     as_it_is = request.content_type == "application/json" and request.headers.get("Content-Encoding", "identity") == "identity"

@@ -12,10 +12,21 @@ from aiohttp import web
 from rollbackd.model.change import ChangeKind
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.releases.register import ReleaseReport
-from rollbackd.web import views
+from rollbackd.web import config, views
 from rollbackd.web.access import caller
 from rollbackd.web.api import record_of, reply
-from rollbackd.web.body import ApproveBody, ChangeBody, MarkBody, PauseBody, ReasonBody, ReleaseBody, ResumeBody, RollbackBody, read
+from rollbackd.web.body import (
+    ApproveBody,
+    ChangeBody,
+    MarkBody,
+    NothingBody,
+    PauseBody,
+    ReasonBody,
+    ReleaseBody,
+    ResumeBody,
+    RollbackBody,
+    read,
+)
 from rollbackd.web.deps import DEPS
 
 
@@ -117,6 +128,14 @@ async def resume(request: web.Request) -> web.Response:
     with _asked():
         resumed = await request.app[DEPS].operator.resume(body.service, by=caller(request))
     return reply({"scope": body.service or "global", "resumed": resumed})
+
+
+async def reload(request: web.Request) -> web.Response:
+    """What changed with the config that was read again; 422 with everything that is wrong with it, and then nothing has changed."""
+    await read(request, NothingBody)
+    deps = request.app[DEPS]
+    changes = await deps.reload(caller(request))
+    return reply(config.reloaded(deps.in_use.config, changes))
 
 
 @contextmanager

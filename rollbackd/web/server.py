@@ -47,6 +47,7 @@ ROUTES: Final = (
     Route("POST", "/api/v1/services/{name}/rollback", Access.DECIDE, decisions.rollback),
     Route("POST", "/api/v1/pause", Access.DECIDE, decisions.pause),
     Route("POST", "/api/v1/resume", Access.DECIDE, decisions.resume),
+    Route("POST", "/-/reload", Access.DECIDE, decisions.reload),
     Route("GET", "/", Access.CONSOLE, console.index),
     Route("GET", "/incidents/{id}", Access.CONSOLE, console.incident),
     Route("GET", "/static/console.css", Access.OPEN, console.stylesheet),

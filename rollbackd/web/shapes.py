@@ -224,12 +224,44 @@ class ServiceShape(TypedDict):
     readiness: ReadinessSummary
 
 
+class ProblemPlace(TypedDict):
+    """What is wrong with a config, and where; lines and columns count from 1."""
+
+    file: str
+    line: int
+    col: int
+    message: str
+
+
+class ConfigShape(TypedDict):
+    """`refused_at` and `problems` are of the last reload, if that was refused. `gone` are services that are not in the config, and have
+    an open incident.
+    """
+
+    file: str
+    in_use_since: str
+    refused_at: str | None
+    problems: list[str]
+    gone: list[str]
+
+
+class ReloadedShape(TypedDict):
+    """Services by name, and what the config is warned of."""
+
+    in_use_since: str
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    warnings: list[str]
+
+
 class StatusShape(TypedDict):
     version: str
     started_at: str
     ready: bool
     why_not: str
     services: int
+    config: ConfigShape
     incidents_open: list[IncidentShape]
     pauses: list[PauseShape]
     readiness: list[ReadinessSummary]
