@@ -7,11 +7,17 @@ everything that may be better in a moment. What is refused is raised; the server
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Protocol, Self
+from typing import (
+    Final,
+    NotRequired,  # pydantic describes no other before Python 3.12
+    Protocol,
+    Self,
+)
 
 import orjson
 import structlog
 from aiohttp import hdrs, web
+from typing_extensions import TypedDict
 
 from rollbackd.clock import Clock
 from rollbackd.errors import RollbackdError, TemporaryError
@@ -28,6 +34,15 @@ BODY_DEADLINE: Final = timedelta(seconds=10)
 RETRY_AFTER: Final = timedelta(seconds=1)
 
 _log: Final = structlog.get_logger("intake")
+
+
+class StoredShape(TypedDict):
+    """How many alerts were new, were known already, and matched no service; `skipped` says why some could not be used."""
+
+    stored: int
+    duplicates: int
+    ignored: int
+    skipped: NotRequired[Sequence[str]]
 
 
 class Appended(Protocol):
@@ -88,7 +103,7 @@ class Webhook:
                 raise web.HTTPBadRequest(text=str(error)) from error
             appended = await self._store(payload)
         self._tell(payload, appended)
-        answer: dict[str, object] = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": payload.no_service}
+        answer: StoredShape = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": payload.no_service}
         if payload.skipped:
             answer["skipped"] = payload.skipped
         return web.Response(body=orjson.dumps(answer), content_type="application/json")

@@ -3,7 +3,12 @@
 Names and nesting are fixed; a field may be added, none renamed. An instant is RFC 3339 text in UTC, a duration is seconds.
 """
 
-from typing import TypedDict
+from typing import (
+    Literal,
+    NotRequired,  # pydantic describes no other before Python 3.12
+)
+
+from typing_extensions import TypedDict
 
 
 class CheckShape(TypedDict):
@@ -231,6 +236,37 @@ class ProblemPlace(TypedDict):
     line: int
     col: int
     message: str
+
+
+class ProblemShape(TypedDict):
+    """RFC 9457. `reason` is the reason code of a refusal, `problems` all that is wrong with a config."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: NotRequired[str]
+    problems: NotRequired[list[ProblemPlace]]
+
+
+class AlertmanagerAlert(TypedDict):
+    """As far as it is read."""
+
+    status: str
+    labels: dict[str, str]
+    startsAt: str
+    fingerprint: str
+    endsAt: NotRequired[str]
+    annotations: NotRequired[dict[str, str]]
+    generatorURL: NotRequired[str]
+
+
+class AlertmanagerPayload(TypedDict):
+    """As far as it is read; one alert that cannot be used is recorded and skipped."""
+
+    version: Literal["4"]
+    alerts: list[AlertmanagerAlert]
+    truncatedAlerts: NotRequired[int]
 
 
 class ConfigShape(TypedDict):

@@ -37,7 +37,6 @@ async def test_the_webhook_is_for_post_only(world: World, method: str) -> None:
         "//webhook/alertmanager",
         "/api/v1/status/",
         "/api/v1/run",
-        "/openapi.json",
         "/static/",
         "/static/../app.py",
     ],
