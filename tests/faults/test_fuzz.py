@@ -7,7 +7,7 @@ The event stream is not asked here: it does not end.
 import asyncio
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -56,8 +56,8 @@ class Fuzzer:
         self._examples = examples
         self.number = number  # the seed
         self.until = float("inf")
-        schema = schemathesis.openapi.from_dict(dict(described))
-        self.operations = [one for one in (found.ok() for found in schema.get_all_operations()) if one.path != NEVER_ENDS]
+        found: Iterable[Any] = schemathesis.openapi.from_dict(dict(described)).get_all_operations()
+        self.operations = [one for one in (each.ok() for each in found) if one.path != NEVER_ENDS]
 
     def ask_as_who_may_not(self) -> None:
         """Also as whoever may only look, where there is only something to look at: that changes nothing either."""

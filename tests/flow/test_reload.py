@@ -234,3 +234,24 @@ async def test_a_new_certificate_is_shown_from_then_on(tmp_path: Path) -> None:
             assert "no certificate with its key" in (await response.json())["detail"]
         async with aiohttp.ClientSession() as anew, anew.get(f"{world.url}/api/v1/status", headers=headers, ssl=second) as response:
             assert response.status == 200
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_what_was_proposed_is_run_as_it_was_proposed(tmp_path: Path, is_gone: bool) -> None:  # noqa: FBT001
+    """The runbook says something else now, and the objective cannot be met any more; or the service is in no config."""
+    async with World(tmp_path, mode="propose", then=("before",)) as world:
+        await world.release("v1", ago=DAY)
+        await world.release("v2")
+        await world.alert()
+        proposed = await world.reached("proposed")
+        config = read(world)
+        config["objectives"]["error_rate"]["target"] = "< 0"
+        if is_gone:
+            config["services"] = {"another": {"match": ['service="another"']}}
+        write(world, config)
+        world.then = ("after",)
+        (tmp_path / "runbooks" / "shop-quick.yaml").write_text(json.dumps(world.runbook()))
+        await reload(world)
+        await world.post(f"/api/v1/incidents/{proposed['id']}/approve", {"plan": proposed["plan"]})
+        assert (await world.closed())["outcome"] == "recovered"
+        assert world.said == ["before"]
