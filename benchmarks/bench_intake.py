@@ -146,11 +146,12 @@ async def rollbackd(directory: Path) -> AsyncIterator[Handler]:
         alerts=("HighErrorRate",),
     )
     policy = replace(service("wemaster-staging-api"), triggers=(trigger,))
+    tokens = Tokens([Person(name="ingest", role=Role.INGEST, token_file=token)])
     async with Store.opened(f"sqlite:///{directory / 'rollbackd.db'}", clock=SystemClock()) as store:
         webhook = Webhook(
             store=store,
-            routing=Routing({policy.name: policy}),
-            tokens=Tokens([Person(name="ingest", role=Role.INGEST, token_file=token)]),
+            route=Routing({policy.name: policy}).route,
+            tokens=lambda: tokens,
             clock=SystemClock(),
             metrics=Metrics(),
             on_stored=lambda: None,

@@ -3,8 +3,7 @@
 import asyncio
 import os
 import signal
-import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,27 +26,26 @@ from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
 from rollbackd.flow.doctor import Doctor
+from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
 from rollbackd.flow.operator import Operator
 from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.readiness import Examiner, recorded
+from rollbackd.flow.reload import Reloads
 from rollbackd.flow.reopen import Reopen
 from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.roll import Roll
 from rollbackd.flow.rounds import Rounds
 from rollbackd.flow.story import Story
 from rollbackd.flow.truncated import TruncatedAlerts
-from rollbackd.intake.auth import Tokens
-from rollbackd.intake.routing import Routing
 from rollbackd.intake.webhook import Webhook
 from rollbackd.notify.sentry import Sentry
 from rollbackd.notify.teller import Teller
-from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
-from rollbackd.settings.effective import Settings, TlsSettings
+from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
 from rollbackd.settings.secrets import read_secret
 from rollbackd.store.store import Store
@@ -79,14 +77,21 @@ class Daemon:
     conductor: Conductor
     operator: Operator
     aftercare: Aftercare
+    reloads: Reloads
     supervisor: Supervisor
 
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, clock: Clock | None = None, systemd: sdnotify.SystemdNotifier | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    systemd: sdnotify.SystemdNotifier | None = None,
+    reload_asked: asyncio.Event | None = None,
 ) -> AsyncIterator[Daemon]:
     """The daemon for these settings, listening and resumed; leaving it stops what runs, in order, and keeps everything resumable.
+
+    Whenever `reload_asked` is set, the config is read again.
 
     Raises:
         RollbackdError: it cannot start, with what to do about it: another daemon has the store, the port is taken, a token is missing.
@@ -98,30 +103,23 @@ async def running(
         metrics = Metrics()
         sentry = await stack.enter_async_context(Sentry.from_settings(settings.sentry))
         store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed))
-        clients = await stack.enter_async_context(_clients(settings, clock, metrics))
-        spare = await stack.enter_async_context(_clients(settings, clock, metrics))  # for what is never urgent
+        in_use = InUse(prepare(settings, read_at=serving_since, clock=clock, metrics=metrics))
+        stack.push_async_callback(in_use.close)
         schedule = await stack.enter_async_context(Schedule(on_error=_job_failed))
         supervisor = await stack.enter_async_context(Supervisor())
 
-        measurer = Measurer(clients)
+        measurer = Measurer(in_use.clients)
         commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
         prober = Prober(commands, measurer, clock)
         register = Register(store.releases, clock)
         sources = Sources(store.releases, commands.ask_source, clock)
         pinned = Pinned(store)
         bell = Bell()
-        reporting = Reporting(
-            store=store,
-            pinned=pinned,
-            contacts=settings.contacts,
-            directory=store.directory / "reports",
-            language=settings.report_language,
-            clock=clock,
-        )
+        reporting = Reporting(store=store, pinned=pinned, settings=in_use.settings, directory=store.directory / "reports", clock=clock)
         teller = Teller(sentry)
         story = Story(metrics=metrics, teller=teller, reporting=reporting, clock=clock)
         collector = Collector(
-            services=settings.services, store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since
+            services=in_use.services, store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since
         )
         judge = Judge(collector=collector, bell=bell, clock=clock, metrics=metrics)
         roll = Roll(
@@ -135,7 +133,7 @@ async def running(
         )
         observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
         conductor = Conductor(
-            services=settings.services,
+            services=in_use.services,
             store=store,
             stations=Stations(
                 deciding=judge.deciding,
@@ -150,9 +148,9 @@ async def running(
             supervisor=supervisor,
             clock=clock,
         )
-        reopen = Reopen(services=settings.services, store=store, sources=sources, conductor=conductor, clock=clock)
+        reopen = Reopen(services=in_use.services, store=store, sources=sources, conductor=conductor, clock=clock)
         operator = Operator(
-            services=settings.services,
+            services=in_use.services,
             store=store,
             register=register,
             sources=sources,
@@ -164,11 +162,11 @@ async def running(
         )
 
         rounds = Rounds(
-            services=settings.services,
+            services=in_use.services,
             examiner=Examiner(
-                clients=spare,
+                clients=in_use.spare,
                 commands=commands,
-                prober=Prober(commands, Measurer(spare), clock),
+                prober=Prober(commands, Measurer(in_use.spare), clock),
                 known=recorded(sources, store.releases),
                 clock=clock,
             ),
@@ -176,74 +174,80 @@ async def running(
             metrics=metrics,
             clock=clock,
         )
-        routing = Routing(settings.services)
         truncated = TruncatedAlerts(
-            services=settings.services, clients=clients, routing=routing, store=store, on_stored=conductor.alerts_stored, clock=clock
+            services=in_use.services,
+            clients=in_use.clients,
+            route=in_use.route,
+            store=store,
+            on_stored=conductor.alerts_stored,
+            clock=clock,
         )
         webhook = Webhook(
             store=store,
-            routing=routing,
-            tokens=Tokens.of_ingest(settings),
+            route=in_use.route,
+            tokens=in_use.ingest,
             clock=clock,
             metrics=metrics,
             on_stored=conductor.alerts_stored,
             on_truncated=truncated.missed,
         )
+        reloads = Reloads(
+            in_use=in_use,
+            store=store,
+            metrics=metrics,
+            clock=clock,
+            supervisor=supervisor,
+            follow=lambda changes: rounds.follow(anew=(*changes.added, *changes.changed), gone=changes.removed),
+        )
         application = server.build(
             Deps(
-                settings=settings,
+                in_use=in_use,
                 store=store,
                 operator=operator,
-                routing=routing,
                 webhook=webhook,
                 metrics=metrics,
                 clock=clock,
                 reporting=reporting,
                 readiness=rounds.of,
-                diagnose=Doctor(settings=settings, store=store, rounds=rounds, clients=spare, serving_since=serving_since).diagnose,
+                diagnose=Doctor(in_use=in_use, store=store, rounds=rounds).diagnose,
                 status=lambda: DaemonStatus(started_at=serving_since, ready=True, why_not="", version=__version__),
-                people=Tokens.of_people(settings),
+                reload=lambda by: reloads.reload(by=by),
+                refusal=lambda: reloads.refusal,
             )
         )
 
-        aftercare = Aftercare(services=settings.services, store=store, sources=sources, collector=collector, teller=teller, clock=clock)
+        aftercare = Aftercare(services=in_use.services, store=store, sources=sources, collector=collector, teller=teller, clock=clock)
         await conductor.start()
-        _schedule_sweeps(schedule, settings, store, clock, reopen, aftercare)
-        for client in clients.values():
+        _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reloads)
+        for client in in_use.clients.values():
             supervisor.spawn("warm up", client.warm_up())
         supervisor.spawn("truncated alerts", truncated.run())
         supervisor.spawn("event loop lag", measure_lag(metrics, clock))
         supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
-        url = await stack.enter_async_context(_listening(application, settings))
-        _log.info("listening", url=url, services=len(settings.services), version=__version__)
+        url = await stack.enter_async_context(_listening(application, in_use))
+        _log.info("listening", url=url, services=len(in_use.services), version=__version__)
         stack.enter_context(rounds.made(schedule))
+        supervisor.spawn("reloads", reloads.run(reload_asked or asyncio.Event()))
         systemd.ready()
-        yield Daemon(url=url, store=store, conductor=conductor, operator=operator, aftercare=aftercare, supervisor=supervisor)
+        yield Daemon(
+            url=url, store=store, conductor=conductor, operator=operator, aftercare=aftercare, reloads=reloads, supervisor=supervisor
+        )
         systemd.stopping()
         _log.info("stopping")
-        await roll.stop(grace=settings.shutdown_grace)
-
-
-@asynccontextmanager
-async def _clients(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Mapping[str, PrometheusClient]]:
-    """One for each server, by its name."""
-    async with AsyncExitStack() as stack:
-        clients = {name: PrometheusClient(each, clock, metrics) for name, each in settings.prometheus.items()}
-        for client in clients.values():
-            stack.push_async_callback(client.close)
-        yield clients
+        await roll.stop(grace=in_use.settings().shutdown_grace)
 
 
 def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart
-    schedule: Schedule, settings: Settings, store: Store, clock: Clock, reopen: Reopen, aftercare: Aftercare
+    schedule: Schedule, in_use: InUse, store: Store, clock: Clock, reopen: Reopen, aftercare: Aftercare, reloads: Reloads
 ) -> None:
     """What is looked after from time to time, and never urgent."""
 
     async def purge() -> None:
-        await store.purge(clock.now() - settings.retention)
+        await store.purge(clock.now() - in_use.settings().retention)
 
     schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
     schedule.every("aftercare", _SWEEP_EVERY, aftercare.sweep)
+    schedule.every("clients", _SWEEP_EVERY, reloads.sweep)
     schedule.every("purge", _PURGE_EVERY, purge)
 
 
@@ -265,8 +269,9 @@ async def _serve(settings: Settings) -> int:
     stop = asyncio.Event()
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("no_reload", hint="a changed config counts from the next start on"))
-    async with running(settings, systemd=sdnotify.SystemdNotifier.from_environment()):
+    reload_asked = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
+    async with running(settings, systemd=sdnotify.SystemdNotifier.from_environment(), reload_asked=reload_asked):
         await stop.wait()
         for number in _STOP:  # a second one does not wait for a step that runs
             loop.remove_signal_handler(number)
@@ -274,9 +279,11 @@ async def _serve(settings: Settings) -> int:
 
 
 @asynccontextmanager
-async def _listening(application: web.Application, settings: Settings) -> AsyncIterator[str]:
+async def _listening(application: web.Application, in_use: InUse) -> AsyncIterator[str]:
     """The URL under which the application is served. Raises PermanentError when the port cannot be had."""
-    listen = settings.server
+    listen, tls = in_use.settings().server, in_use.config.tls
+    if tls is not None:
+        tls.sni_callback = in_use.show_current_certificate
     runner = web.AppRunner(
         application,
         access_log=None,
@@ -288,23 +295,13 @@ async def _listening(application: web.Application, settings: Settings) -> AsyncI
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, listen.host, listen.port, ssl_context=_tls(listen.tls)).start()
+            await web.TCPSite(runner, listen.host, listen.port, ssl_context=tls).start()
         except OSError as e:
             raise PermanentError(f"cannot listen on {listen.host}:{listen.port}: {e.strerror or e}; is another rollbackd running?") from e
         host, port = runner.addresses[0][:2]
-        yield f"{'https' if listen.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+        yield f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
     finally:
         await runner.cleanup()
-
-
-def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:
-    if tls is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tls.client_ca_file) if tls.client_ca_file else None)
-    if tls.client_ca_file is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    return context
 
 
 def _secret(path: str) -> str:

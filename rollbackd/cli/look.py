@@ -1,5 +1,6 @@
 """Commands that look: status, list, show, explain, logs, report, and where an alert would go."""
 
+from collections.abc import Iterator
 from typing import Final
 
 import click
@@ -14,7 +15,16 @@ from rollbackd.clock import SystemClock
 from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.readiness import ReadinessVerdict
 from rollbackd.telemetry.redaction import one_line
-from rollbackd.web.shapes import CheckShape, IncidentPage, IncidentRecord, ReadinessSummary, RouteShape, ServicePage, StatusShape
+from rollbackd.web.shapes import (
+    CheckShape,
+    ConfigShape,
+    IncidentPage,
+    IncidentRecord,
+    ReadinessSummary,
+    RouteShape,
+    ServicePage,
+    StatusShape,
+)
 
 FACTS: Final = (
     "id",
@@ -55,6 +65,8 @@ def status(url: str, *, as_json: bool) -> int:
         return Exit.FINE
     ready = "ready" if daemon["ready"] else f"not ready: {daemon['why_not']}"
     click.echo(one_line(f"rollbackd {daemon['version']} is {ready}, since {daemon['started_at']}"))
+    for line in _config(daemon["config"]):
+        click.echo(one_line(line))
     for pause in daemon["pauses"]:
         click.echo(one_line(f"paused: {pause['scope']} until {pause['until'] or 'it is resumed'}: {pause['why']}"))
     for one in services["items"]:
@@ -205,6 +217,16 @@ def test_route(labels: tuple[str, ...], url: str, *, as_json: bool) -> int:
     else:
         emit_rows(("service", "trigger", "why"), [(route["service"], route["trigger"], route["why"])], empty="")
     return Exit.FINE if route["service"] is not None else Exit.REFUSED
+
+
+def _config(config: ConfigShape) -> Iterator[str]:
+    yield f"config: {config['file']}, in use since {config['in_use_since']}"
+    if config["refused_at"] is not None:
+        first, *more = config["problems"]
+        also = f" (and {len(more)} more: 'rollbackd check')" if more else ""
+        yield f"the last reload failed, at {config['refused_at']}: {first}{also}"
+    for name in config["gone"]:
+        yield f"{name} is not in the config any more: its incident goes on with the config that it began with, its alerts match nothing"
 
 
 def _not_ready(found: ReadinessSummary) -> str:

@@ -1,17 +1,15 @@
 """Looks the daemon itself over, and then every service: what `rollbackd doctor` shows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from rollbackd.errors import RollbackdError
+from rollbackd.flow.in_use import InUse
 from rollbackd.flow.rounds import Rounds
 from rollbackd.model.readiness import Readiness
-from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.servers import ServerAnswer, ask_server
-from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import RUNBOOKS
 from rollbackd.store.store import Store
 from rollbackd.supervisor import together
@@ -36,26 +34,23 @@ class Diagnosis:
 
 
 class Doctor:
-    def __init__(
-        self, *, settings: Settings, store: Store, rounds: Rounds, clients: Mapping[str, PrometheusClient], serving_since: datetime
-    ) -> None:
-        self._settings = settings
+    def __init__(self, *, in_use: InUse, store: Store, rounds: Rounds) -> None:
+        self._in_use = in_use
         self._store = store
         self._rounds = rounds
-        self._clients = clients
-        self._serving_since = serving_since
 
     async def diagnose(self) -> Diagnosis:
         """Takes `PATIENCE` at most; a service that has not answered by then is as it was found last."""
         async with together() as group:
-            servers = [group.create_task(ask_server(name, client)) for name, client in self._clients.items()]
+            servers = [group.create_task(ask_server(name, client)) for name, client in self._in_use.spare.items()]
             services = group.create_task(self._rounds.again(older_than=FRESH, within=PATIENCE))
             store = group.create_task(self._store_problem())
+        config = self._in_use.config
         return Diagnosis(
             store_problem=store.result(),
-            config=self._settings.path,
-            config_read_at=self._serving_since,
-            config_changed=_changed(self._settings.path, self._serving_since),
+            config=config.settings.path,
+            config_read_at=config.read_at,
+            config_changed=_changed(config.settings.path, config.read_at),
             servers=tuple(server.result() for server in servers),
             services=services.result(),
         )

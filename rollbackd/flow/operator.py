@@ -113,17 +113,17 @@ class Operator:
 
     async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: str) -> PauseFacts:
         """Nothing starts, and a running runbook holds before its next step, until then (I8)."""
-        if service is not None:
-            self._policy(service)
+        if service is not None and await self._store.incidents.open_of(service) is None:
+            self._policy(service)  # one that is in no config any more may have an incident that goes on
         now = self._clock.now()
         await self._store.pauses.set(service or GLOBAL, now + duration, reason, by, now)
         await self._store.audit.append(now, by, "pause", service or GLOBAL, reason)
         return PauseFacts(paused=True, scope=service or GLOBAL, until=now + duration, why=reason)
 
     async def resume(self, service: str | None, *, by: str) -> bool:
-        if service is not None:
-            self._policy(service)
         was_paused = await self._store.pauses.clear(service or GLOBAL)
+        if service is not None and not was_paused and await self._store.incidents.open_of(service) is None:
+            self._policy(service)
         await self._store.audit.append(self._clock.now(), by, "resume", service or GLOBAL, "")
         for incident in await self._store.incidents.open_ones():
             self._conductor.go_on(incident.id)

@@ -6,6 +6,7 @@ every look keeps up to date.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -50,7 +51,7 @@ class Examiner:
         self._known = known
         self._clock = clock
         self._few = asyncio.Semaphore(AT_ONCE)
-        self._one_by_one = {name: asyncio.Lock() for name in clients}
+        self._one_by_one: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def examine(self, policy: ServicePolicy) -> Readiness:
         async with self._few:

@@ -1,5 +1,6 @@
 """Gathers the facts of one incident for its report, and writes the report when the incident is closed."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -10,21 +11,18 @@ from rollbackd.flow.collect import changes_since
 from rollbackd.flow.pinned import Pinned
 from rollbackd.report.facts import Facts
 from rollbackd.report.files import write_report
-from rollbackd.settings.effective import Contact
+from rollbackd.settings.effective import Settings
 from rollbackd.store.store import Store
 
 _log: Final = structlog.get_logger("report")
 
 
 class Reporting:
-    def __init__(
-        self, *, store: Store, pinned: Pinned, contacts: tuple[Contact, ...], directory: Path, language: str, clock: Clock
-    ) -> None:
+    def __init__(self, *, store: Store, pinned: Pinned, settings: Callable[[], Settings], directory: Path, clock: Clock) -> None:
         self._store = store
         self._pinned = pinned
-        self._contacts = contacts
+        self._settings = settings
         self._directory = directory
-        self._language = language
         self._clock = clock
 
     async def facts(self, incident_id: str) -> Facts:
@@ -41,13 +39,13 @@ class Reporting:
             attempts=await self._store.attempts.of_incident(incident_id),
             looks=await self._store.looks.of_incident(incident_id),
             timeline=await self._store.timeline.of_incident(incident_id),
-            contacts=self._contacts,
+            contacts=self._settings().contacts,
             made_at=self._clock.now(),
         )
 
     def write(self, facts: Facts) -> None:
         """Put the report beside the store. A full disk costs the file, not the incident: it can be made again at any time."""
         try:
-            write_report(self._directory, facts, self._language)
+            write_report(self._directory, facts, self._settings().report_language)
         except OSError as e:
             _log.error("report_not_written", error=str(e), hint=f"free space, then 'rollbackd report {facts.incident.id}'")

@@ -6,7 +6,7 @@ nobody is looked over. What was found before then stays, with the time at which 
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from rollbackd.errors import RollbackdError
 from rollbackd.flow.readiness import Examiner
 from rollbackd.model.incident import Phase
 from rollbackd.model.policy import ServicePolicy
-from rollbackd.model.readiness import Readiness, unchecked
+from rollbackd.model.readiness import Readiness, ReadinessVerdict, unchecked
 from rollbackd.store.store import Store
 from rollbackd.supervisor import together
 from rollbackd.telemetry.metrics import Metrics
@@ -41,26 +41,41 @@ class Rounds:
         self._metrics = metrics
         self._clock = clock
         self._found: dict[str, Readiness] = {}
-        self._started_at = clock.now()
+        self._since = clock.now()
+        self._schedule: Schedule | None = None
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._stopping = asyncio.Event()
 
     @contextmanager
     def made(self, schedule: Schedule) -> Iterator[None]:
         """For as long as the block lasts. Then what is being looked at is let go of: a slow probe does not hold up the daemon's end."""
-        self._metrics.serving({name: policy.mode for name, policy in self._services.items()})
-        for position, (name, policy) in enumerate(self._services.items()):
-            every = policy.readiness_every
-            first = min(FIRST_AFTER, every) + position / len(self._services) * min(FIRST_WITHIN, every)
-            schedule.every(f"readiness of {name}", every, partial(self._round, policy), first_at=self._started_at + first)
+        self._schedule = schedule
+        self.follow(anew=self._services)
         try:
             yield
         finally:
             self._stopping.set()
 
+    def follow(self, *, anew: Collection[str], gone: Collection[str] = ()) -> None:
+        """The services that are `gone` are left alone, and the others looked at `anew`: what was found of them before says nothing now."""
+        if self._schedule is None:
+            raise AssertionError("the rounds are being made")
+        self._metrics.serving({name: policy.mode for name, policy in self._services.items()})
+        self._since = self._clock.now()
+        for name in (*gone, *anew):
+            if self._found.pop(name, None) is not None:
+                self._metrics.readiness(name, ReadinessVerdict.NOT_APPLICABLE)
+        for name in gone:
+            self._schedule.cancel(_job(name))
+        for position, name in enumerate(anew):
+            policy = self._services[name]
+            every = policy.readiness_every
+            first = min(FIRST_AFTER, every) + position / len(anew) * min(FIRST_WITHIN, every)
+            self._schedule.every(_job(name), every, partial(self._round, policy), first_at=self._since + first)
+
     def of(self, service: str) -> Readiness:
         """What was found last."""
-        return self._found.get(service) or unchecked(service, self._started_at, "not looked at yet: that is done soon after the start")
+        return self._found.get(service) or unchecked(service, self._since, "not looked at yet: that is done soon after a start or a reload")
 
     async def again(self, *, older_than: timedelta, within: timedelta) -> tuple[Readiness, ...]:
         """Of every service, asked anew where what is known is older; what does not answer `within` stays as it was found last."""
@@ -84,16 +99,18 @@ class Rounds:
                 found = await self._looked_at(policy)
             except Exception as e:
                 why = harmless(f"could not be found out: {str(e) or type(e).__name__}")
-                self._keep(unchecked(policy.name, self._clock.now(), why))
+                self._keep(policy, unchecked(policy.name, self._clock.now(), why))
                 if not isinstance(e, RollbackdError):
                     raise
             else:
                 if found is not None:
-                    self._keep(found)
+                    self._keep(policy, found)
 
-    def _keep(self, found: Readiness) -> None:
-        self._found[found.service] = found
-        self._metrics.readiness(found.service, found.verdict)
+    def _keep(self, policy: ServicePolicy, found: Readiness) -> None:
+        """Unless the config was read again meanwhile, and this was found of a service as it is no more."""
+        if self._services.get(policy.name) == policy:
+            self._found[found.service] = found
+            self._metrics.readiness(found.service, found.verdict)
 
     async def _looked_at(self, policy: ServicePolicy) -> Readiness | None:
         """None when the daemon stops meanwhile."""
@@ -107,3 +124,7 @@ class Rounds:
 
     async def _is_in_the_way(self, policy: ServicePolicy) -> bool:
         return any(one.service == policy.name or one.phase in _URGENT for one in await self._store.incidents.open_ones())
+
+
+def _job(service: str) -> str:
+    return f"readiness of {service}"

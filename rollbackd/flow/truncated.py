@@ -10,7 +10,7 @@ import structlog
 
 from rollbackd.clock import Clock
 from rollbackd.errors import RollbackdError
-from rollbackd.intake.routing import Routing
+from rollbackd.intake.routing import Route
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.prometheus.answer import Series
@@ -28,14 +28,14 @@ class TruncatedAlerts:
         *,
         services: Mapping[str, ServicePolicy],
         clients: Mapping[str, PrometheusClient],
-        routing: Routing,
+        route: Callable[[Mapping[str, str]], Route],
         store: Store,
         on_stored: Callable[[], None],
         clock: Clock,
     ) -> None:
         self._services = services
         self._clients = clients
-        self._routing = routing
+        self._route = route
         self._store = store
         self._on_stored = on_stored
         self._clock = clock
@@ -88,7 +88,7 @@ class TruncatedAlerts:
         events = []
         for series in answer.series:
             labels = {name: value for name, value in series.labels.items() if name not in _ONLY_IN_PROMETHEUS}
-            route = self._routing.route(labels)
+            route = self._route(labels)
             if route.service is None:
                 continue
             active_at = _instant(series)

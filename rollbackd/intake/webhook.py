@@ -5,19 +5,25 @@ everything that may be better in a moment. What is refused is raised; the server
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Final, Protocol, Self
+from typing import (
+    Final,
+    NotRequired,  # pydantic describes no other before Python 3.12
+    Protocol,
+    Self,
+)
 
 import orjson
 import structlog
 from aiohttp import hdrs, web
+from typing_extensions import TypedDict
 
 from rollbackd.clock import Clock
 from rollbackd.errors import RollbackdError, TemporaryError
 from rollbackd.intake.auth import Tokens
 from rollbackd.intake.payload import Payload, PayloadError, parse
-from rollbackd.intake.routing import Routing
+from rollbackd.intake.routing import Route
 from rollbackd.model.alert import AlertEvent, IgnoredAlert
 from rollbackd.telemetry.metrics import Metrics
 
@@ -28,6 +34,15 @@ BODY_DEADLINE: Final = timedelta(seconds=10)
 RETRY_AFTER: Final = timedelta(seconds=1)
 
 _log: Final = structlog.get_logger("intake")
+
+
+class StoredShape(TypedDict):
+    """How many alerts were new, were known already, and matched no service; `skipped` says why some could not be used."""
+
+    stored: int
+    duplicates: int
+    ignored: int
+    skipped: NotRequired[Sequence[str]]
 
 
 class Appended(Protocol):
@@ -49,21 +64,21 @@ class Store(Protocol):
 
 
 class Webhook:
-    """`routing` is replaced when the config is reloaded."""
+    """`route` and `tokens` are asked at each request: a reload may have changed what they answer."""
 
     def __init__(
         self,
         *,
         store: Store,
-        routing: Routing,
-        tokens: Tokens,
+        route: Callable[[Mapping[str, str]], Route],
+        tokens: Callable[[], Tokens],
         clock: Clock,
         metrics: Metrics,
         on_stored: Callable[[], object],
         on_truncated: Callable[[int], object],
     ) -> None:
-        self.routing = routing
         self._alerts = store.alerts
+        self._route = route
         self._tokens = tokens
         self._clock = clock
         self._metrics = metrics
@@ -83,21 +98,22 @@ class Webhook:
         with _Share(self._room) as share:
             body = await _read(request, share)
             try:
-                payload = parse(body, self._clock.now(), self.routing.route)
+                payload = parse(body, self._clock.now(), self._route)
             except PayloadError as error:
                 raise web.HTTPBadRequest(text=str(error)) from error
             appended = await self._store(payload)
         self._tell(payload, appended)
-        answer: dict[str, object] = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": payload.no_service}
+        answer: StoredShape = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": payload.no_service}
         if payload.skipped:
             answer["skipped"] = payload.skipped
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
     def _authenticate(self, request: web.Request) -> None:
-        if not self._tokens:
+        tokens = self._tokens()
+        if not tokens:
             return
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-        if scheme.lower() != "bearer" or self._tokens.person(token.strip()) is None:
+        if scheme.lower() != "bearer" or tokens.person(token.strip()) is None:
             _log.warning("refused", status=401, path=request.path, remote=request.remote)
             raise web.HTTPUnauthorized(
                 text="send the token of 'auth.ingest': 'Authorization: Bearer TOKEN'",

@@ -38,6 +38,7 @@ class PrometheusClient:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"prometheus-{server.name}")
         self._lock = threading.Lock()
         self._transport: Transport | None = None
+        self._closed = False
 
     async def query(self, expr: str, *, at: datetime) -> Answer:
         return await self._in_thread(lambda transport, deadline: transport.query(expr, at=at, deadline=deadline))
@@ -58,16 +59,19 @@ class PrometheusClient:
 
     async def warm_up(self) -> None:
         """Load what the first query needs, so that the first alert does not wait for it."""
-        if self._transport is None:
+        if self._transport is None and not self._closed:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._open)
 
     async def close(self) -> None:
-        """Takes no more questions, and waits for the threads: each ends by the deadline of its query."""
-        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        """Takes no more questions, and waits for those that were asked: each ends by its deadline."""
+        self._closed = True
+        await asyncio.to_thread(self._threads.shutdown)
         if self._transport is not None:
             self._transport.close()
 
     async def _in_thread(self, ask: Callable[["Transport", float], Answered]) -> Answered:
+        if self._closed:
+            raise TemporaryError(f"Prometheus server {self._server.name} is no longer asked in this way: the config was read again")
         loop = asyncio.get_running_loop()
         transport = self._transport
         if transport is None:

@@ -1,5 +1,6 @@
-"""The files that a config names: each is there, and holds what it should, or the error stands where it is named."""
+"""The files that a config names: each is there, holds what it should and is not open to everybody, or it says so where it is named."""
 
+import stat
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -17,18 +18,26 @@ class Files:
         self._wrong = cache(_wrong)  # a template's secret is read once, not once a service
 
     def secret(self, name: str, place: Place) -> Path:
-        return self._existing(name, place, read_secret)
+        return self._private(name, place, read_secret)
 
     def tokens(self, name: str, place: Place) -> Path:
-        return self._existing(name, place, read_tokens)
+        return self._private(name, place, read_tokens)
 
     def plain(self, name: str, place: Place) -> Path:
         return self._existing(name, place, _open)
+
+    def _private(self, name: str, place: Place, read: Callable[[Path], object]) -> Path:
+        path = self._existing(name, place, read)
+        if path.exists() and path.stat().st_mode & stat.S_IROTH:
+            self._problems.warn(place, f"{path}: anybody on this machine may read it: chmod o-r it")
+        return path
 
     def _existing(self, name: str, place: Place, read: Callable[[Path], object]) -> Path:
         path = locate(name, self._directory)
         if wrong := self._wrong(path, read):
             self._problems.error(place, wrong if path.exists() else f"{wrong} (looked in $CREDENTIALS_DIRECTORY, then beside the config)")
+        elif path.stat().st_mode & stat.S_IWOTH:
+            self._problems.error(place, f"{path}: anybody on this machine may change it: chmod o-w it")
         return path
 
 

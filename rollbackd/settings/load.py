@@ -18,11 +18,14 @@ RUNBOOKS: Final = "runbooks"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`problems` are the warnings: with an error there are no settings. `places` say where each service has its settings from."""
+    """`problems` are the warnings: with an error there are no settings. `places` say where each service has its settings from;
+    `root` is the config file itself.
+    """
 
     settings: Settings
     problems: tuple[Problem, ...]
     places: Mapping[str, "ServicePlaces"]
+    root: Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ def load(path: Path) -> Loaded:
     for place, message in lints.lint(resolved.settings, resolved.services):
         problems.warn(place, message)
     places = {name: _places(layered, library) for name, layered in resolved.services.items()}
-    return Loaded(resolved.settings, problems.warnings, places)
+    return Loaded(resolved.settings, problems.warnings, places, root)
 
 
 def _places(layered: Layered, library: runbooks.Library) -> ServicePlaces:

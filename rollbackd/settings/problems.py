@@ -1,5 +1,6 @@
 """What is wrong with a config: every problem with its file, line and column, and an error that carries all of them at once (I12)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -51,6 +52,9 @@ class Problems:
 
     def add(self, problem: Problem) -> None:
         self._found.add(problem)
+
+    def update(self, problems: Iterable[Problem]) -> None:
+        self._found.update(problems)
 
     @property
     def errors(self) -> tuple[Problem, ...]:

@@ -4,7 +4,9 @@ No anchors, aliases or tags (an alias bomb is a small file that becomes a huge v
 depth. What is refused is reported and left out, so that the rest of the file is still checked.
 """
 
+import os
 import re
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +25,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from rollbackd.settings.document import Document, Mark
-from rollbackd.settings.problems import Problem, Problems
+from rollbackd.settings.problems import Level, Problem, Problems
 
 SIZE_LIMIT: Final = 1024 * 1024
 DEPTH_LIMIT: Final = 24
@@ -55,6 +57,7 @@ def read(file: Path, problems: Problems) -> Document | None:
     """The file's values, or None when it cannot be read at all; what is wrong goes to `problems`."""
     try:
         text = _text(file)
+        problems.update(_of_its_mode(file))
         return _parse(file, text, problems)
     except _UnreadableError as e:
         problems.add(Problem(file, e.line, e.col, e.message))
@@ -75,6 +78,17 @@ def _text(file: Path) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise _UnreadableError("not UTF-8: save it as UTF-8", raw.count(b"\n", 0, e.start) + 1) from e
+
+
+def _of_its_mode(file: Path) -> Iterator[Problem]:
+    """Whoever may write it decides what is run, and with which credentials."""
+    status = file.stat()
+    if status.st_mode & stat.S_IWOTH:
+        yield Problem(file, 1, 1, "anybody on this machine may change it: chmod o-w it")
+    if status.st_uid not in {0, os.geteuid()}:
+        yield Problem(
+            file, 1, 1, f"belongs to user {status.st_uid}, who may change it, and is neither root nor who runs this", Level.WARNING
+        )
 
 
 def _parse(file: Path, text: str, problems: Problems) -> Document:

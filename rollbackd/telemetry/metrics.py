@@ -6,7 +6,7 @@ not there; no metric starts with a made-up value.
 
 import platform
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector, disable_created_metrics, generate_latest
@@ -67,9 +67,14 @@ class Metrics:
             registry=registry,
         )
         self._modes = Gauge("rollbackd_service_mode", "1 for the mode that a service is in.", ["service", "mode"], registry=registry)
-        Gauge("rollbackd_config_last_reload_successful", "1 when the config in use is the one last read.", registry=registry).set(
-            1
-        )  # a daemon does not start on a bad config
+        self._config_taken = Gauge(
+            "rollbackd_config_last_reload_successful", "1 when the config in use is the one last read.", registry=registry
+        )
+        self._config_taken.set(1)  # a daemon does not start on a bad config
+        self._config_unknown = True
+        self._config_since = Gauge(
+            "rollbackd_config_last_reload_success_timestamp_seconds", "When the config in use was read.", registry=None
+        )  # registered once it is known
 
     def alert_received(self, result: Received, count: int = 1) -> None:
         self._alerts.labels(result).inc(count)
@@ -124,6 +129,17 @@ class Metrics:
         self._modes.clear()
         for service, mode in modes.items():
             self._modes.labels(service, mode.value).set(1)
+
+    def config_taken(self, at: datetime) -> None:
+        """At the start, and at each reload that went through."""
+        self._config_taken.set(1)
+        self._config_since.set(at.timestamp())
+        if self._config_unknown:
+            self._registry.register(self._config_since)
+            self._config_unknown = False
+
+    def config_refused(self) -> None:
+        self._config_taken.set(0)
 
     def committed(self, seconds: float) -> None:
         self._commits.observe(seconds)

@@ -28,13 +28,15 @@ _log: Final = structlog.get_logger("access")
 
 class Access(Enum):
     OPEN = auto()
+    INGEST = auto()  # the webhook knows its senders by itself
     RECORD = auto()
     READ = auto()
     CONSOLE = auto()  # as READ, but a browser may ask its user for the token
     DECIDE = auto()
 
 
-_ROLES: Final[Mapping[Access, frozenset[Role]]] = MappingProxyType({
+OPENS: Final[Mapping[Access, frozenset[Role]]] = MappingProxyType({
+    Access.INGEST: frozenset({Role.INGEST}),
     Access.RECORD: frozenset({Role.CI, Role.OPERATOR}),
     Access.READ: frozenset({Role.VIEWER, Role.OPERATOR}),
     Access.CONSOLE: frozenset({Role.VIEWER, Role.OPERATOR}),
@@ -44,7 +46,7 @@ _ROLES: Final[Mapping[Access, frozenset[Role]]] = MappingProxyType({
 
 def guarded(handler: Handler, access: Access) -> Handler:
     """`handler`, reached only by whoever may."""
-    if access is Access.OPEN:
+    if access in {Access.OPEN, Access.INGEST}:
         return handler
 
     async def checked(request: web.Request) -> web.StreamResponse:
@@ -63,19 +65,20 @@ def caller(request: web.Request) -> str:
 def _admit(request: web.Request, access: Access) -> str:
     """The caller's name. Raises 401 without a token that is known, 403 for a role that does not open this."""
     deps = request.app[DEPS]
-    if not deps.people:
+    people = deps.in_use.people()
+    if not people:
         return _admit_to_open_server(request, deps, access)
     token = _token(request)
-    person: Person | None = deps.people.person(token) if token is not None else None
+    person: Person | None = people.person(token) if token is not None else None
     if person is None:
         _log.warning("refused", status=401, path=request.path, remote=request.remote)
         raise web.HTTPUnauthorized(
             text="send the token of a person in 'auth.people': 'Authorization: Bearer TOKEN'",
             headers={"WWW-Authenticate": _challenge(access)},
         )
-    if person.role not in _ROLES[access]:
+    if person.role not in OPENS[access]:
         _log.warning("refused", status=403, path=request.path, person=person.name, role=person.role)
-        needed = " or ".join(sorted(_ROLES[access]))
+        needed = " or ".join(sorted(OPENS[access]))
         raise web.HTTPForbidden(text=f"{person.name} has the role {person.role}: this needs {needed}")
     return person.name
 
@@ -88,7 +91,7 @@ def _admit_to_open_server(request: web.Request, deps: Deps, access: Access) -> s
             headers={"WWW-Authenticate": _challenge(access)},
         )
     host = _host(request.host)
-    external = urlsplit(deps.settings.server.external_url or "").hostname
+    external = urlsplit(deps.in_use.settings().server.external_url or "").hostname
     if not (host in {"localhost", external} or _is_address(host)):
         raise web.HTTPForbidden(
             text=f"without 'auth.people' this server is not {host[:100]}: use its address, or set 'server.external_url'"

@@ -1,107 +1,100 @@
 """The API's reading half: what stands in the store and in the settings, as JSON."""
 
-from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Annotated
 
-import orjson
 from aiohttp import web
 
 from rollbackd.errors import NotFoundError
-from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.report import render
 from rollbackd.settings.suggest import unknown
-from rollbackd.web import readiness, views
+from rollbackd.web import config, readiness, views
+from rollbackd.web.answers import Answer, Raw
+from rollbackd.web.body import IncidentsQuery, Labels, PlanQuery, ReportQuery, ServiceQuery
 from rollbackd.web.deps import DEPS, Deps
-from rollbackd.web.shapes import IncidentRecord, RouteShape, ServiceShape, StatusShape
-
-E = TypeVar("E", bound=StrEnum)
-
-MOST_ITEMS: Final = 200
-ITEMS: Final = 50
-
-
-def reply(value: object, *, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
-
-
-async def status(request: web.Request) -> web.Response:
-    parameters(request, ())
-    return reply(await status_of(request.app[DEPS]))
+from rollbackd.web.shapes import (
+    ChangePage,
+    DiagnosisShape,
+    IncidentPage,
+    IncidentRecord,
+    PlanShape,
+    ReleasePage,
+    RouteShape,
+    ServicePage,
+    ServiceShape,
+    StatusShape,
+)
 
 
-async def services(request: web.Request) -> web.Response:
-    parameters(request, ())
-    return reply({"items": await services_of(request.app[DEPS]), "next": None})
+async def status(request: web.Request) -> Answer[StatusShape]:
+    """How the daemon and its services stand."""
+    return Answer(await status_of(request.app[DEPS]))
 
 
-async def doctor(request: web.Request) -> web.Response:
+async def services(request: web.Request) -> Answer[ServicePage]:
+    """Every service of the config, and how it stands."""
+    return Answer({"items": await services_of(request.app[DEPS]), "next": None})
+
+
+async def doctor(request: web.Request) -> Answer[DiagnosisShape]:
     """The daemon and every service, looked over now as far as that was not done a moment ago."""
-    parameters(request, ())
     deps = request.app[DEPS]
-    return reply(readiness.diagnosis(deps.status(), await deps.diagnose()))
+    return Answer(readiness.diagnosis(deps.status(), await deps.diagnose()))
 
 
-async def plan(request: web.Request) -> web.Response:
+async def plan(request: web.Request, query: PlanQuery) -> Answer[PlanShape]:
     """The exact commands that a rollback would run now; `?to=` names another target."""
-    asked = parameters(request, ("to",))
-    made = await request.app[DEPS].operator.plan(request.match_info["name"], to=asked.get("to"))
-    return reply(views.plan(made))
+    made = await request.app[DEPS].operator.plan(request.match_info["name"], to=query.to)
+    return Answer(views.plan(made))
 
 
-async def incidents(request: web.Request) -> web.Response:
+async def incidents(request: web.Request, query: IncidentsQuery) -> Answer[IncidentPage]:
     """Newest first, filtered by `service`, `phase` and `outcome`; `cursor` is the `next` of the page before."""
-    asked = parameters(request, ("service", "phase", "outcome", "cursor", "limit"))
     store = request.app[DEPS].store
     try:
         page = await store.incidents.page(
-            service=asked.get("service"),
-            phase=_one_of(Phase, asked.get("phase"), "phase"),
-            outcome=_one_of(Outcome, asked.get("outcome"), "outcome"),
-            cursor=asked.get("cursor"),
-            limit=_limit(asked.get("limit")),
+            service=query.service, phase=query.phase, outcome=query.outcome, cursor=query.cursor, limit=query.limit
         )
     except ValueError as error:
         raise web.HTTPBadRequest(text=str(error)) from error
     items = [views.listed(one, await store.attempts.of_incident(one.id)) for one in page.items]
-    return reply({"items": items, "next": page.next})
+    return Answer({"items": items, "next": page.next})
 
 
-async def incident(request: web.Request) -> web.Response:
-    parameters(request, ())
-    return reply(await record_of(request.app[DEPS], request.match_info["id"]))
+async def incident(request: web.Request) -> Answer[IncidentRecord]:
+    """One incident, with every check, attempt and look."""
+    return Answer(await record_of(request.app[DEPS], request.match_info["id"]))
 
 
-async def report(request: web.Request) -> web.Response:
-    form = parameters(request, ("format",)).get("format", "md")
-    if form not in {"md", "json"}:
-        raise web.HTTPBadRequest(text=f"no format {form!r}: a report is md or json")
+async def report(
+    request: web.Request, query: ReportQuery
+) -> Annotated[web.StreamResponse, Raw(media=("text/markdown", "application/json"))]:
+    """The report of an incident, as a text or as its facts."""
     deps = request.app[DEPS]
     facts = await deps.reporting.facts(request.match_info["id"])
-    if form == "json":
+    if query.format == "json":
         return web.Response(text=render.json(facts), content_type="application/json")
-    return web.Response(text=render.markdown(facts, deps.settings.report_language), content_type="text/markdown")
+    return web.Response(text=render.markdown(facts, deps.in_use.settings().report_language), content_type="text/markdown")
 
 
-async def releases(request: web.Request) -> web.Response:
+async def releases(request: web.Request, query: ServiceQuery) -> Answer[ReleasePage]:
     """Of one service, newest first."""
-    policy = _service_asked(request)
-    found = await request.app[DEPS].store.releases.of_service(policy.name)
-    return reply({"items": [views.release(one) for one in found], "next": None})
+    deps = request.app[DEPS]
+    found = await deps.store.releases.of_service(service_named(deps, query.service).name)
+    return Answer({"items": [views.release(one) for one in found], "next": None})
 
 
-async def changes(request: web.Request) -> web.Response:
+async def changes(request: web.Request, query: ServiceQuery) -> Answer[ChangePage]:
     """Of one service, newest first."""
-    policy = _service_asked(request)
-    found = await request.app[DEPS].store.changes.of_service(policy.name)
-    return reply({"items": [views.change(one) for one in found], "next": None})
+    deps = request.app[DEPS]
+    found = await deps.store.changes.of_service(service_named(deps, query.service).name)
+    return Answer({"items": [views.change(one) for one in found], "next": None})
 
 
-async def routes(request: web.Request) -> web.Response:
+async def routes(request: web.Request, query: Labels) -> Answer[RouteShape]:
     """Which service and trigger an alert with the labels of the query would hit, and why."""
-    route = request.app[DEPS].routing.route(dict(request.query))
-    answer: RouteShape = {"service": route.service, "trigger": route.trigger, "reason": route.reason, "why": route.why}
-    return reply(answer)
+    route = request.app[DEPS].in_use.route(query.all)
+    return Answer({"service": route.service, "trigger": route.trigger, "reason": route.reason, "why": route.why})
 
 
 async def record_of(deps: Deps, incident_id: str) -> IncidentRecord:
@@ -117,12 +110,14 @@ async def record_of(deps: Deps, incident_id: str) -> IncidentRecord:
 
 
 async def status_of(deps: Deps) -> StatusShape:
+    opened, pauses = await deps.store.incidents.open_ones(), await deps.store.pauses.all(deps.clock.now())
+    in_use = deps.in_use.config
     return views.status(
         deps.status(),
-        deps.settings.services,
-        await deps.store.incidents.open_ones(),
-        await deps.store.pauses.all(deps.clock.now()),
-        [deps.readiness(name) for name in deps.settings.services],
+        config.in_use(in_use, deps.refusal(), opened),
+        opened,
+        pauses,
+        [deps.readiness(name) for name in in_use.settings.services],
     )
 
 
@@ -137,48 +132,13 @@ async def services_of(deps: Deps) -> list[ServiceShape]:
             releases=await deps.store.releases.of_service(name),
             ready=deps.readiness(name),
         )
-        for name, policy in deps.settings.services.items()
+        for name, policy in deps.in_use.services.items()
     ]
 
 
 def service_named(deps: Deps, name: str) -> ServicePolicy:
     """Raises NotFoundError, with the name that was probably meant."""
     try:
-        return deps.settings.services[name]
+        return deps.in_use.services[name]
     except KeyError:
-        raise NotFoundError(f"no service {name!r}: {unknown(name, deps.settings.services)}") from None
-
-
-def parameters(request: web.Request, known: tuple[str, ...]) -> dict[str, str]:
-    """The query, strictly: an unknown or repeated parameter is 400, as a filter that is ignored shows the wrong list."""
-    for name in request.query:
-        if name not in known:
-            raise web.HTTPBadRequest(text=f"no parameter {name!r} here: {unknown(name, known)}")
-        if len(request.query.getall(name)) > 1:
-            raise web.HTTPBadRequest(text=f"parameter {name!r} stands twice")
-    return dict(request.query)
-
-
-def _service_asked(request: web.Request) -> ServicePolicy:
-    """The one that the query names, and it names nothing else."""
-    asked = parameters(request, ("service",))
-    if "service" not in asked:
-        raise web.HTTPBadRequest(text="name the service: ?service=NAME")
-    return service_named(request.app[DEPS], asked["service"])
-
-
-def _one_of(kind: type[E], text: str | None, name: str) -> E | None:
-    if text is None:
-        return None
-    try:
-        return kind(text)
-    except ValueError:
-        raise web.HTTPBadRequest(text=f"no {name} {text!r}: {unknown(text, [str(one) for one in kind])}") from None
-
-
-def _limit(text: str | None) -> int:
-    if text is None:
-        return ITEMS
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:4]) <= MOST_ITEMS and len(text) < 4):
-        raise web.HTTPBadRequest(text=f"limit is a number from 1 to {MOST_ITEMS}")
-    return int(text)
+        raise NotFoundError(f"no service {name!r}: {unknown(name, deps.in_use.services)}") from None

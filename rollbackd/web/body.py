@@ -1,21 +1,27 @@
-"""Reads the body of a request strictly: bounded in time and size, real JSON, no field that is not known, every error in one line."""
+"""Reads what a request says strictly: a body bounded in time and size, real JSON, nothing that is not known, every error in one line."""
 
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from rollbackd.clock import parse_rfc3339
+from rollbackd.model.incident import Outcome, Phase
 from rollbackd.settings.durations import parse_duration
 from rollbackd.settings.suggest import unknown
 
 DEADLINE: Final = timedelta(seconds=10)
 
+MOST_ITEMS: Final = 200
+ITEMS: Final = 50
+
 B = TypeVar("B", bound="Body")
+Q = TypeVar("Q", bound="Query")
 
 
 def _instant(value: object) -> datetime:
@@ -45,8 +51,27 @@ def _duration(value: object) -> timedelta:
     return duration
 
 
-Instant = Annotated[datetime, BeforeValidator(_instant)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+def _word_of(kind: type[StrEnum]) -> BeforeValidator:
+    def read_word(text: object) -> StrEnum:
+        try:
+            return kind(str(text))
+        except ValueError:
+            raise ValueError(f"there is no {text!r}: {unknown(str(text), [str(one) for one in kind])}") from None
+
+    return BeforeValidator(read_word)
+
+
+def _limit(text: object) -> int:
+    if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= MOST_ITEMS):
+        raise ValueError(f"write a number from 1 to {MOST_ITEMS}")
+    return int(text)
+
+
+Instant = Annotated[
+    datetime, BeforeValidator(_instant), WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})
+]
+Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["500ms", "30m", "2h"]})]
+Limit = Annotated[int, BeforeValidator(_limit), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST_ITEMS})]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
@@ -109,6 +134,60 @@ class ResumeBody(Body):
     service: Name | None = None
 
 
+class NothingBody(Body):
+    """The question says it all: no body, or `{}`."""
+
+
+class Query(BaseModel):
+    """What stands behind the `?`: texts, each once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlanQuery(Query):
+    to: str | None = None
+
+
+class IncidentsQuery(Query):
+    service: str | None = None
+    phase: Annotated[Phase, _word_of(Phase)] | None = None
+    outcome: Annotated[Outcome, _word_of(Outcome)] | None = None
+    cursor: str | None = None
+    limit: Limit = ITEMS
+
+
+class ReportQuery(Query):
+    format: Literal["md", "json"] = "md"
+
+
+class ServiceQuery(Query):
+    service: str
+
+
+class Labels(Query):
+    """Of an alert: any names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def all(self) -> dict[str, str]:
+        return dict(self.model_extra or {})
+
+
+def read_query(request: web.Request, shape: type[Q]) -> Q:
+    """Raises 400: an unknown or repeated parameter too, as a filter that is ignored shows the wrong list."""
+    known = None if shape.model_config.get("extra") == "allow" else shape.model_fields
+    for name in request.query:
+        if known is not None and name not in known:
+            raise web.HTTPBadRequest(text=f"no parameter {name[:100]!r} here: {unknown(name, known)}")
+        if len(request.query.getall(name)) > 1:
+            raise web.HTTPBadRequest(text=f"parameter {name[:100]!r} stands twice")
+    try:
+        return shape.model_validate(dict(request.query))
+    except ValidationError as error:
+        raise web.HTTPBadRequest(text=_sentences(error, shape)) from error
+
+
 async def read(request: web.Request, shape: type[B]) -> B:
     """Raises 400 with every error at once, 408, 413 or 415."""
     as_it_is = request.content_type == "application/json" and request.headers.get("Content-Encoding", "identity") == "identity"
@@ -125,8 +204,7 @@ async def read(request: web.Request, shape: type[B]) -> B:
     try:
         return shape.model_validate(value)
     except ValidationError as error:
-        known = {field.alias or name for name, field in shape.model_fields.items()}
-        raise web.HTTPBadRequest(text="; ".join(_sentence(one, known) for one in error.errors(include_url=False))) from error
+        raise web.HTTPBadRequest(text=_sentences(error, shape)) from error
 
 
 def _parse(raw: bytes) -> dict[str, Any]:
@@ -150,6 +228,11 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
+
+
+def _sentences(error: ValidationError, shape: type[BaseModel]) -> str:
+    known = {field.alias or name for name, field in shape.model_fields.items()}
+    return "; ".join(_sentence(one, known) for one in error.errors(include_url=False))
 
 
 def _sentence(error: ErrorDetails, known: set[str]) -> str:

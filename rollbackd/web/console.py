@@ -6,13 +6,14 @@ Everything that is shown goes through autoescaping, and text from outside loses 
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from aiohttp import web
 
 from rollbackd.clock import parse_rfc3339
 from rollbackd.telemetry.redaction import strip_controls
 from rollbackd.web import views
+from rollbackd.web.answers import Html, Raw
 from rollbackd.web.api import record_of, services_of, status_of
 from rollbackd.web.deps import DEPS
 
@@ -23,7 +24,8 @@ RECENT: Final = 20
 LOOKS: Final = 20
 
 
-async def index(request: web.Request) -> web.Response:
+async def index(request: web.Request) -> Html:
+    """The console: what is going on, and every service."""
     deps = request.app[DEPS]
     page = await deps.store.incidents.page(limit=RECENT)
     return _page(
@@ -36,12 +38,14 @@ async def index(request: web.Request) -> web.Response:
     )
 
 
-async def incident(request: web.Request) -> web.Response:
+async def incident(request: web.Request) -> Html:
+    """The console's page of one incident."""
     record = await record_of(request.app[DEPS], request.match_info["id"])
     return _page("incident.html", {"incident": record, "looks": record["looks"][-LOOKS:][::-1]})
 
 
-async def stylesheet(_request: web.Request) -> web.Response:
+async def stylesheet(_request: web.Request) -> Annotated[web.StreamResponse, Raw(media=("text/css",))]:
+    """How the console looks."""
     return web.Response(text=_stylesheet(), content_type="text/css", charset="utf-8", headers={"Cache-Control": "max-age=3600"})
 
 

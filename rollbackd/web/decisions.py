@@ -1,27 +1,36 @@
-"""The API's writing half: each route reads one strict body, asks the operator, and answers with what stands then.
+"""The API's writing half: each route takes one strict body, asks the operator, and answers with what stands then.
 
 Nothing is decided here. Who may ask is settled before, in `access`; whether it is done, by `flow`.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 
 from aiohttp import web
 
 from rollbackd.model.change import ChangeKind
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.releases.register import ReleaseReport
-from rollbackd.web import views
+from rollbackd.web import config, views
 from rollbackd.web.access import caller
-from rollbackd.web.api import record_of, reply
-from rollbackd.web.body import ApproveBody, ChangeBody, MarkBody, PauseBody, ReasonBody, ReleaseBody, ResumeBody, RollbackBody, read
+from rollbackd.web.answers import Accepted, Answer, Created
+from rollbackd.web.api import record_of
+from rollbackd.web.body import (
+    ApproveBody,
+    ChangeBody,
+    MarkBody,
+    PauseBody,
+    ReasonBody,
+    ReleaseBody,
+    ResumeBody,
+    RollbackBody,
+)
 from rollbackd.web.deps import DEPS
+from rollbackd.web.shapes import ChangeShape, IncidentRecord, PauseShape, ReleaseShape, ReloadedShape, ResumedShape
 
 
-async def record_release(request: web.Request) -> web.Response:
+async def record_release(request: web.Request, body: ReleaseBody) -> Answer[ReleaseShape] | Created[ReleaseShape]:
     """201 when it is new, 200 when the same stood there already."""
-    body = await read(request, ReleaseBody)
     if body.deployed_at is not None and (body.started_at is not None or body.live_at is not None):
         raise web.HTTPBadRequest(text="'deployed_at' stands for both times: leave out 'started_at' and 'live_at', or it")
     report = ReleaseReport(
@@ -38,59 +47,57 @@ async def record_release(request: web.Request) -> web.Response:
     )
     with _asked():
         release, created = await request.app[DEPS].operator.record_release(report, by=caller(request))
-    return reply(views.release(release), status=HTTPStatus.CREATED if created else HTTPStatus.OK)
+    return (Created if created else Answer)(views.release(release))
 
 
-async def mark_release(request: web.Request) -> web.Response:
-    body = await read(request, MarkBody)
+async def mark_release(request: web.Request, body: MarkBody) -> Answer[ReleaseShape]:
+    """Call a release bad, or good again."""
     service, version = request.match_info["service"], request.match_info["version"]
     mark = Mark.BAD if body.mark == "bad" else Mark.NONE
     with _asked():
         marked = await request.app[DEPS].operator.mark(service, version, mark, reason=body.reason, by=caller(request))
-    return reply(views.release(marked))
+    return Answer(views.release(marked))
 
 
-async def record_change(request: web.Request) -> web.Response:
+async def record_change(request: web.Request, body: ChangeBody) -> Answer[ChangeShape] | Created[ChangeShape]:
     """As a release: 201 when it is new, 200 when the same stood there already."""
-    body = await read(request, ChangeBody)
     with _asked():
         change, created = await request.app[DEPS].operator.record_change(
             body.service, kind=ChangeKind(body.kind), what=body.what, at=body.at, by=caller(request)
         )
-    return reply(views.change(change), status=HTTPStatus.CREATED if created else HTTPStatus.OK)
+    return (Created if created else Answer)(views.change(change))
 
 
-async def approve(request: web.Request) -> web.Response:
-    body = await read(request, ApproveBody)
+async def approve(request: web.Request, body: ApproveBody) -> Answer[IncidentRecord]:
+    """Run the plan of a proposal or an escalation."""
     with _asked():
         await request.app[DEPS].operator.approve(request.match_info["id"], plan=body.plan, by=caller(request))
     return await _as_it_stands(request)
 
 
-async def reject(request: web.Request) -> web.Response:
-    body = await read(request, ReasonBody)
+async def reject(request: web.Request, body: ReasonBody) -> Answer[IncidentRecord]:
+    """Let a proposal be."""
     with _asked():
         await request.app[DEPS].operator.reject(request.match_info["id"], reason=body.reason, by=caller(request))
     return await _as_it_stands(request)
 
 
-async def abort(request: web.Request) -> web.Response:
-    body = await read(request, ReasonBody)
+async def abort(request: web.Request, body: ReasonBody) -> Answer[IncidentRecord]:
+    """Stop before the next step; before the first one, and in the watch, at once."""
     with _asked():
         await request.app[DEPS].operator.abort(request.match_info["id"], reason=body.reason, by=caller(request))
     return await _as_it_stands(request)
 
 
-async def acknowledge(request: web.Request) -> web.Response:
-    body = await read(request, ReasonBody)
+async def acknowledge(request: web.Request, body: ReasonBody) -> Answer[IncidentRecord]:
+    """A person has taken note."""
     with _asked():
         await request.app[DEPS].operator.acknowledge(request.match_info["id"], reason=body.reason, by=caller(request))
     return await _as_it_stands(request)
 
 
-async def rollback(request: web.Request) -> web.Response:
+async def rollback(request: web.Request, body: RollbackBody) -> Accepted[IncidentRecord]:
     """202: it has begun, and the incident says how it goes."""
-    body = await read(request, RollbackBody)
     with _asked():
         begun = await request.app[DEPS].operator.rollback(
             request.match_info["name"],
@@ -101,22 +108,28 @@ async def rollback(request: web.Request) -> web.Response:
             while_paused=body.while_paused,
             by=caller(request),
         )
-    return reply(await record_of(request.app[DEPS], begun.id), status=HTTPStatus.ACCEPTED)
+    return Accepted(await record_of(request.app[DEPS], begun.id))
 
 
-async def pause(request: web.Request) -> web.Response:
-    body = await read(request, PauseBody)
+async def pause(request: web.Request, body: PauseBody) -> Answer[PauseShape]:
+    """Nothing starts until then: of one service, or of all without one."""
     with _asked():
         facts = await request.app[DEPS].operator.pause(body.service, duration=body.for_, reason=body.reason, by=caller(request))
-    return reply(views.pause(facts))
+    return Answer(views.pause(facts))
 
 
-async def resume(request: web.Request) -> web.Response:
+async def resume(request: web.Request, body: ResumeBody) -> Answer[ResumedShape]:
     """`resumed` is false when it was not paused."""
-    body = await read(request, ResumeBody)
     with _asked():
         resumed = await request.app[DEPS].operator.resume(body.service, by=caller(request))
-    return reply({"scope": body.service or "global", "resumed": resumed})
+    return Answer({"scope": body.service or "global", "resumed": resumed})
+
+
+async def reload(request: web.Request) -> Answer[ReloadedShape]:
+    """What changed with the config that was read again; 422 with everything that is wrong with it, and then nothing has changed."""
+    deps = request.app[DEPS]
+    changes = await deps.reload(caller(request))
+    return Answer(config.reloaded(deps.in_use.config, changes))
 
 
 @contextmanager
@@ -128,5 +141,5 @@ def _asked() -> Iterator[None]:
         raise web.HTTPBadRequest(text=str(error)) from error
 
 
-async def _as_it_stands(request: web.Request) -> web.Response:
-    return reply(await record_of(request.app[DEPS], request.match_info["id"]))
+async def _as_it_stands(request: web.Request) -> Answer[IncidentRecord]:
+    return Answer(await record_of(request.app[DEPS], request.match_info["id"]))

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from rollbackd.clock import Clock
 from rollbackd.flow.doctor import Diagnosis
+from rollbackd.flow.in_use import InUse
+from rollbackd.flow.reload import Changes, Refusal
 from rollbackd.flow.reporting import Reporting
-from rollbackd.intake.auth import Tokens
-from rollbackd.intake.routing import Routing
 from rollbackd.intake.webhook import Webhook
 from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import PauseFacts
@@ -20,7 +20,6 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.readiness import Readiness
 from rollbackd.model.release import Mark, Release
 from rollbackd.releases.register import ReleaseReport
-from rollbackd.settings.effective import Settings
 from rollbackd.store.store import Store
 from rollbackd.telemetry.metrics import Metrics
 
@@ -58,18 +57,18 @@ class Operator(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
-    settings: Settings
+    in_use: InUse
     store: Store
     operator: Operator
     reporting: Reporting
-    routing: Routing
     webhook: Webhook
     metrics: Metrics
     clock: Clock
     status: Callable[[], DaemonStatus]
     readiness: Callable[[str], Readiness]  # what was found last of a service
     diagnose: Callable[[], Awaitable[Diagnosis]]
-    people: Tokens
+    reload: Callable[[str], Awaitable[Changes]]  # by whom; raises InvalidConfigError and what else keeps it from being read
+    refusal: Callable[[], Refusal | None]  # of the last reload
 
 
 DEPS: web.AppKey[Deps] = web.AppKey("deps", Deps)

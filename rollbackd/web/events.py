@@ -6,12 +6,13 @@ entries in one read are all limited, and `close_all` wakes every stream that wai
 
 import asyncio
 from datetime import timedelta
-from typing import Final
+from typing import Annotated, Final
 
 import orjson
 from aiohttp import web
 
 from rollbackd.web import views
+from rollbackd.web.answers import Raw
 from rollbackd.web.deps import DEPS
 
 HEARTBEAT: Final = timedelta(seconds=15)
@@ -38,8 +39,13 @@ class Streams:
 STREAMS: web.AppKey[Streams] = web.AppKey("streams", Streams)
 
 
-async def events(request: web.Request) -> web.StreamResponse:
-    """Begins after `Last-Event-ID`; without one, with what happens from now on."""
+async def events(
+    request: web.Request,
+) -> Annotated[web.StreamResponse, Raw(media=("text/event-stream",), headers=("Last-Event-ID",))]:
+    """The timeline of all incidents, as server-sent events.
+
+    Begins after `Last-Event-ID`; without one, with what happens from now on.
+    """
     deps, streams = request.app[DEPS], request.app[STREAMS]
     last = request.headers.get("Last-Event-ID")
     if last is not None and not (last.isascii() and last.isdigit() and len(last) < 19):

@@ -11,6 +11,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, RollbackdError, TemporaryError
+from rollbackd.settings.problems import InvalidConfigError
+from rollbackd.web import config
 
 CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = timedelta(seconds=5)
@@ -38,7 +40,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         ) from error
 
 
-def problem(status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **members: str) -> web.Response:
+def problem(status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **members: object) -> web.Response:
     """RFC 9457; `members` are extension members, such as the reason code of a refusal."""
     return web.Response(status=status, body=_body(status, detail, members), headers=headers, content_type=CONTENT_TYPE)
 
@@ -49,6 +51,8 @@ def _of_family(error: RollbackdError) -> web.Response:
             return problem(HTTPStatus.NOT_FOUND, str(error))
         case RefusedError():
             return problem(HTTPStatus.CONFLICT, str(error), reason=error.reason)
+        case InvalidConfigError():
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), problems=[config.place(one) for one in error.problems])
         case MisconfiguredError():
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         case TemporaryError():
@@ -72,5 +76,5 @@ def _of_refusal(request: web.Request, refusal: web.HTTPException) -> web.Respons
     return problem(HTTPStatus(refusal.status), detail, headers=kept)
 
 
-def _body(status: HTTPStatus, detail: str, members: dict[str, str]) -> bytes:
+def _body(status: HTTPStatus, detail: str, members: dict[str, object]) -> bytes:
     return orjson.dumps({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members})

@@ -1,31 +1,37 @@
-"""The web server as a value: every route with who may use it, in one table, and what holds for every answer."""
+"""The web server as a value: every route with who may use it, in one table, and what holds for every answer.
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final
+What a route takes and gives stands in the types of its handler, see `answers`.
+"""
 
+from functools import cache
+from typing import Annotated, Final, NamedTuple
+
+import orjson
 from aiohttp import web
 
 from rollbackd.web import api, console, decisions, events, ops
 from rollbackd.web.access import Access, guarded
+from rollbackd.web.answers import JSON, Handler, Raw, answering
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.problems import problems
 
 MOST_BODY: Final = 4 * 1024 * 1024
-WEBHOOK_PATH: Final = "/webhook/alertmanager"
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     method: str
     path: str
     access: Access
     handler: Handler
 
 
+async def description(_request: web.Request) -> Annotated[web.StreamResponse, Raw()]:
+    """This description of the API."""
+    return web.Response(body=_description(), content_type=JSON)
+
+
 ROUTES: Final = (
+    Route("POST", "/webhook/alertmanager", Access.INGEST, ops.webhook),
     Route("GET", "/api/v1/status", Access.READ, api.status),
     Route("GET", "/api/v1/doctor", Access.READ, api.doctor),
     Route("GET", "/api/v1/services", Access.READ, api.services),
@@ -47,12 +53,14 @@ ROUTES: Final = (
     Route("POST", "/api/v1/services/{name}/rollback", Access.DECIDE, decisions.rollback),
     Route("POST", "/api/v1/pause", Access.DECIDE, decisions.pause),
     Route("POST", "/api/v1/resume", Access.DECIDE, decisions.resume),
+    Route("POST", "/-/reload", Access.DECIDE, decisions.reload),
     Route("GET", "/", Access.CONSOLE, console.index),
     Route("GET", "/incidents/{id}", Access.CONSOLE, console.incident),
     Route("GET", "/static/console.css", Access.OPEN, console.stylesheet),
     Route("GET", "/metrics", Access.OPEN, ops.metrics),
     Route("GET", "/-/healthy", Access.OPEN, ops.healthy),
     Route("GET", "/-/ready", Access.OPEN, ops.ready),
+    Route("GET", "/openapi.json", Access.OPEN, description),
 )
 
 _HEADERS: Final = {
@@ -70,11 +78,17 @@ def build(deps: Deps) -> web.Application:
     application[DEPS] = deps
     streams = application[events.STREAMS] = events.Streams()
     for route in ROUTES:
-        application.router.add_route(route.method, route.path, guarded(route.handler, route.access))
-    application.router.add_post(WEBHOOK_PATH, deps.webhook.handle)
+        application.router.add_route(route.method, route.path, guarded(answering(route.handler), route.access))
     application.on_response_prepare.append(_secure)
     application.on_shutdown.append(streams.close_all)
     return application
+
+
+@cache
+def _description() -> bytes:
+    from rollbackd.web.openapi import document  # noqa: PLC0415 - most daemons never describe themselves
+
+    return orjson.dumps(document(ROUTES))
 
 
 async def _secure(_request: web.Request, response: web.StreamResponse) -> None:

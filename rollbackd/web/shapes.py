@@ -3,7 +3,12 @@
 Names and nesting are fixed; a field may be added, none renamed. An instant is RFC 3339 text in UTC, a duration is seconds.
 """
 
-from typing import TypedDict
+from typing import (
+    Literal,
+    NotRequired,  # pydantic describes no other before Python 3.12
+)
+
+from typing_extensions import TypedDict
 
 
 class CheckShape(TypedDict):
@@ -224,12 +229,75 @@ class ServiceShape(TypedDict):
     readiness: ReadinessSummary
 
 
+class ProblemPlace(TypedDict):
+    """What is wrong with a config, and where; lines and columns count from 1."""
+
+    file: str
+    line: int
+    col: int
+    message: str
+
+
+class ProblemShape(TypedDict):
+    """RFC 9457. `reason` is the reason code of a refusal, `problems` all that is wrong with a config."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    reason: NotRequired[str]
+    problems: NotRequired[list[ProblemPlace]]
+
+
+class AlertmanagerAlert(TypedDict):
+    """As far as it is read."""
+
+    status: str
+    labels: dict[str, str]
+    startsAt: str
+    fingerprint: str
+    endsAt: NotRequired[str]
+    annotations: NotRequired[dict[str, str]]
+    generatorURL: NotRequired[str]
+
+
+class AlertmanagerPayload(TypedDict):
+    """As far as it is read; one alert that cannot be used is recorded and skipped."""
+
+    version: Literal["4"]
+    alerts: list[AlertmanagerAlert]
+    truncatedAlerts: NotRequired[int]
+
+
+class ConfigShape(TypedDict):
+    """`refused_at` and `problems` are of the last reload, if that was refused. `gone` are services that are not in the config, and have
+    an open incident.
+    """
+
+    file: str
+    in_use_since: str
+    refused_at: str | None
+    problems: list[str]
+    gone: list[str]
+
+
+class ReloadedShape(TypedDict):
+    """Services by name, and what the config is warned of."""
+
+    in_use_since: str
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    warnings: list[str]
+
+
 class StatusShape(TypedDict):
     version: str
     started_at: str
     ready: bool
     why_not: str
     services: int
+    config: ConfigShape
     incidents_open: list[IncidentShape]
     pauses: list[PauseShape]
     readiness: list[ReadinessSummary]

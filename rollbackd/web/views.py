@@ -1,7 +1,7 @@
 """Turns the words of `model` into the JSON of the API. Pure: the same record always becomes the same text."""
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from rollbackd.web.shapes import (
     AttemptShape,
     ChangeShape,
     CheckShape,
+    ConfigShape,
     EntryShape,
     IncidentInList,
     IncidentRecord,
@@ -242,20 +243,22 @@ def service(
 
 def status(
     daemon: "DaemonStatus",
-    services: Mapping[str, ServicePolicy],
+    in_use: ConfigShape,
     opened: Iterable[Incident],
     pauses: Iterable[PauseFacts],
     ready: Iterable[Readiness],
 ) -> StatusShape:
+    summaries = [readiness.summary(one) for one in ready]
     return {
         "version": daemon.version,
         "started_at": rfc3339(daemon.started_at),
         "ready": daemon.ready,
         "why_not": daemon.why_not,
-        "services": len(services),
+        "services": len(summaries),
+        "config": in_use,
         "incidents_open": [incident(one, None) for one in opened],
         "pauses": [pause(one) for one in pauses],
-        "readiness": [readiness.summary(one) for one in ready],
+        "readiness": summaries,
     }
 
 

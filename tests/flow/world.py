@@ -49,7 +49,7 @@ echo "deployed $1"
 class World:
     """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
     service, where None takes a setting out. `others` are more services, with all their settings; one tool and one measurement are theirs
-    as well.
+    as well. `server` are more settings of the listener.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class World:
         deploying: Mapping[str, Any] | None = None,
         then: Sequence[str] = (),
         others: Mapping[str, Mapping[str, Any]] | None = None,
+        server: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -70,6 +71,7 @@ class World:
         self.deploying = deploying or {}
         self.then = then
         self.others = others or {}
+        self.server = server or {}
         self.token = secrets.token_hex(8)
         self.prometheus = FakePrometheus()
         self.daemon: app.Daemon | None = None
@@ -105,7 +107,7 @@ class World:
         for name in ("operator.token", "ingest.token"):
             (self.directory / name).chmod(0o600)
         config = {
-            "server": {"listen": f"127.0.0.1:{port}"},
+            "server": {"listen": f"127.0.0.1:{port}", **self.server},
             "auth": {
                 "ingest": {"token_file": "ingest.token"},
                 "people": [{"name": "oncall", "role": "operator", "token_file": "operator.token"}],

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from rollbackd.cli import look, output
+from rollbackd.flow.reload import Refusal
 from rollbackd.model.incident import Outcome, Phase
 from rollbackd.settings.effective import Role
 from tests.unit.cli.conftest import Run
@@ -33,6 +34,7 @@ async def test_status(world: World, rollbackd: Run) -> None:
         0,
         [
             "rollbackd 0.1.0 is ready, since 2026-01-31T12:00:00.000Z",
+            f"config: {world.config}, in use since 2026-01-31T12:00:00.000Z",
             "paused: global until 2026-01-31T13:00:00.000Z: maintenance (oncall)",
             "checkout\tpaused\t\tcheckout-quick\t",
         ],
@@ -40,6 +42,19 @@ async def test_status(world: World, rollbackd: Run) -> None:
     data = json.loads((await rollbackd("status", "--json")).stdout)
     assert data["daemon"]["ready"] is True
     assert data["services"][0]["name"] == "checkout"
+
+
+async def test_status_says_that_the_last_reload_failed_and_why(world: World, rollbackd: Run) -> None:
+    world.operator.refusal = Refusal(at=NOW + timedelta(hours=1), problems=("a.yaml:3:1: odd\x1b[31m", "a.yaml:4:1: odder"))
+    lines = (await rollbackd("status")).stdout.splitlines()
+    assert lines[2].startswith("the last reload failed, at 2026-01-31T13:00:00.000Z: a.yaml:3:1: odd")
+    assert lines[2].endswith(" (and 1 more: 'rollbackd check')")
+    assert "\x1b" not in lines[2]
+
+
+async def test_status_names_a_service_that_is_gone_while_its_incident_goes_on(world: World, rollbackd: Run) -> None:
+    await keep(world.store, incident(service="basket"))
+    assert (await rollbackd("status")).stdout.splitlines()[2].startswith("basket is not in the config any more: its incident goes on")
 
 
 async def test_status_says_why_the_daemon_is_not_ready(world: World, rollbackd: Run) -> None:

@@ -22,6 +22,7 @@ from rollbackd.model.incident import Incident, Phase, Severity
 from rollbackd.model.policy import Mode, ServicePolicy
 from rollbackd.notify.teller import Teller
 from rollbackd.settings import snapshot
+from rollbackd.settings.effective import ServerSettings, Settings
 from rollbackd.store.store import Store
 from rollbackd.supervisor import Supervisor
 from rollbackd.telemetry.metrics import Metrics
@@ -29,6 +30,15 @@ from tests.fakes.policies import service
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 POLICY = replace(service("api"), mode=Mode.AUTO)
+SETTINGS = Settings(
+    path=Path("/nowhere/rollbackd.yaml"),
+    server=ServerSettings(),
+    ingest_token_file=None,
+    people=(),
+    prometheus={},
+    store_url="sqlite:////nowhere/rollbackd.db",
+    services={"api": POLICY},
+)
 
 Station = Callable[[Incident, ServicePolicy], Awaitable[Move]]
 
@@ -74,9 +84,7 @@ class Stage:
         self.teller = RecordingTeller()
         self.metrics = Metrics()
         self.pinned = Pinned(store)
-        self.reporting = Reporting(
-            store=store, pinned=self.pinned, contacts=(), directory=directory / "reports", language="en", clock=clock
-        )
+        self.reporting = Reporting(store=store, pinned=self.pinned, settings=lambda: SETTINGS, directory=directory / "reports", clock=clock)
         self.story = Story(metrics=self.metrics, teller=self.teller, reporting=self.reporting, clock=clock)
 
     @asynccontextmanager

@@ -162,3 +162,33 @@ async def test_a_slow_look_does_not_hold_up_the_end(stage: Stage, looks: Looks) 
         with rounds.made(schedule):
             await looks.begun.wait()
     assert (errors, rounds.of("api").verdict) == ([], ReadinessVerdict.UNKNOWN)
+
+
+async def test_after_a_reload_what_was_found_of_another_config_says_nothing(stage: Stage, looks: Looks) -> None:
+    services = dict(POLICIES)
+    rounds = Rounds(services=services, examiner=looks, store=stage.store, metrics=stage.metrics, clock=stage.clock)  # type: ignore[arg-type]
+    async with Schedule(on_error=lambda name, error: None) as schedule:
+        with rounds.made(schedule):
+            assert await again(rounds) == {"api": "ready", "web": "ready"}
+            services["api"] = replace(services["api"], cooldown=timedelta(hours=9))
+            del services["web"]
+            rounds.follow(anew=("api",), gone=("web",))
+            assert "not looked at yet" in rounds.of("api").problems[0].detail
+            assert (ready(stage.metrics), ready(stage.metrics, "web")) == (None, None)
+            assert await again(rounds) == {"api": "ready"}
+
+
+async def test_what_is_found_while_the_config_is_read_again_is_of_a_service_as_it_is_no_more(stage: Stage, looks: Looks) -> None:
+    services = dict(POLICIES)
+    rounds = Rounds(services=services, examiner=looks, store=stage.store, metrics=stage.metrics, clock=stage.clock)  # type: ignore[arg-type]
+    async with Schedule(on_error=lambda name, error: None) as schedule, asyncio.TaskGroup() as group:
+        with rounds.made(schedule):
+            looks.go_on.clear()
+            looking = group.create_task(again(rounds))
+            await looks.begun.wait()
+            services["api"] = replace(services["api"], cooldown=timedelta(hours=9))
+            rounds.follow(anew=("api",))
+            looks.go_on.set()
+            await looking
+            assert rounds.of("api").verdict is ReadinessVerdict.UNKNOWN
+            assert rounds.of("web").verdict is ReadinessVerdict.READY

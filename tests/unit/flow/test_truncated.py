@@ -52,7 +52,7 @@ def firing(value: str = str(ACTIVE.timestamp()), **labels: str) -> Series:
 def truncated_alerts(stage: Stage, prometheus: GivenPrometheus) -> TruncatedAlerts:
     clients: Any = {"main": prometheus}
     return TruncatedAlerts(
-        services=SERVICES, clients=clients, routing=Routing(SERVICES), store=stage.store, on_stored=lambda: None, clock=stage.clock
+        services=SERVICES, clients=clients, route=Routing(SERVICES).route, store=stage.store, on_stored=lambda: None, clock=stage.clock
     )
 
 

@@ -36,6 +36,7 @@ def write(directory: Path, text: str, *, runbooks: Mapping[str, str] | None = No
     for name, content in {**{f"runbooks/{name}.yaml": text for name, text in (runbooks or {}).items()}, **(files or {})}.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(content)
+        (directory / name).chmod(0o600)
     return config
 
 

@@ -1,3 +1,4 @@
+import os
 import shutil
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ def example(directory: Path) -> Path:
     shutil.copytree(EXAMPLE, directory, dirs_exist_ok=True)
     for name in ("ingest.token", "oncall.token", "ci.token", "fly.token", "slack.url", "sentry.dsn"):
         (directory / name).write_text(f"{name}-value\n")
+        (directory / name).chmod(0o600)
     return directory / "rollbackd.yaml"
 
 
@@ -206,3 +208,46 @@ def test_every_setting_of_a_service_has_a_place_down_into_its_runbooks(tmp_path:
         "rollbackd.yaml:7:77",
         "rollbackd.yaml:12:3",
     }
+
+
+TOKENS = "auth: {ingest: {token_file: x.token}}\nservices: {a: {}}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.token", TOKENS),
+        ("x.ca", BASE.split("\n", 1)[1] + "prometheus: {url: 'http://127.0.0.1:9090', ca_file: x.ca}\nservices: {a: {}}\n"),
+        ("x.yaml", "include: [x.yaml]\n"),
+        ("runbooks/x.yaml", "services: {a: {}}\n"),
+    ],
+)
+def test_a_file_that_anybody_may_change_is_an_error(tmp_path: Path, name: str, text: str) -> None:
+    content = {"x.yaml": "services: {a: {}}\n", "runbooks/x.yaml": QUICK.replace("name: quick", "name: x")}.get(name, "secret")
+    path = write(tmp_path, text if "ca_file" in text else BASE + text, files={name: content})
+    load(path)
+    (tmp_path / name).chmod(0o602)
+    with pytest.raises(InvalidConfigError) as refused:
+        load(path)
+    [problem] = refused.value.problems
+    assert problem.message.endswith("anybody on this machine may change it: chmod o-w it")
+    assert "secret" not in problem.message
+
+
+def test_a_secret_that_anybody_may_read_is_a_warning(tmp_path: Path) -> None:
+    path = write(tmp_path, BASE + TOKENS, files={"x.token": "secret"})
+    assert load(path).problems == ()
+    (tmp_path / "x.token").chmod(0o644)
+    [problem] = load(path).problems
+    assert problem.message == f"{tmp_path}/x.token: anybody on this machine may read it: chmod o-r it"
+    assert (problem.line, problem.col) == (10, 29)
+
+
+def test_a_config_of_another_user_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, BASE + "services: {a: {}}\n")
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    [problem] = load(path).problems
+    assert "who may change it, and is neither root nor who runs this" in problem.message

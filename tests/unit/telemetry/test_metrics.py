@@ -1,4 +1,4 @@
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -26,6 +26,7 @@ def test_the_names_are_those_of_the_public_interface() -> None:
     metrics.paused(["global"])
     metrics.readiness("api", ReadinessVerdict.READY)
     metrics.serving({"api": Mode.AUTO})
+    metrics.config_taken(datetime(2026, 1, 31, tzinfo=UTC))
 
     names = {name for name, _ in samples(metrics) if name.startswith("rollbackd_")}
 
@@ -48,6 +49,7 @@ def test_the_names_are_those_of_the_public_interface() -> None:
         "rollbackd_rollback_ready",
         "rollbackd_service_mode",
         "rollbackd_config_last_reload_successful",
+        "rollbackd_config_last_reload_success_timestamp_seconds",
     } | {f"{name}_{suffix}" for name in histograms for suffix in ("bucket", "count", "sum")}
 
 
@@ -107,8 +109,25 @@ def test_only_what_is_ready_is_ready() -> None:
 def test_nothing_that_is_not_known_yet_has_a_value() -> None:
     names = {name for name, labels in samples(Metrics()) if not name.endswith(("_bucket", "_count", "_sum"))}
 
-    assert not names & {"rollbackd_leader", "rollbackd_rollback_ready", "rollbackd_paused", "rollbackd_decisions_total"}
+    assert not names & {
+        "rollbackd_leader",
+        "rollbackd_config_last_reload_success_timestamp_seconds",
+        "rollbackd_rollback_ready",
+        "rollbackd_paused",
+        "rollbackd_decisions_total",
+    }
     assert samples(Metrics())["rollbackd_config_last_reload_successful", ()] == 1
+
+
+def test_a_config_that_is_refused_leaves_the_time_of_the_one_in_use() -> None:
+    metrics = Metrics()
+    metrics.config_taken(datetime(2026, 1, 31, 12, tzinfo=UTC))
+    metrics.config_refused()
+    assert (found := samples(metrics))["rollbackd_config_last_reload_successful", ()] == 0
+    assert found["rollbackd_config_last_reload_success_timestamp_seconds", ()] == 1769860800
+    metrics.config_taken(datetime(2026, 1, 31, 13, tzinfo=UTC))
+    assert (found := samples(metrics))["rollbackd_config_last_reload_successful", ()] == 1
+    assert found["rollbackd_config_last_reload_success_timestamp_seconds", ()] == 1769864400
 
 
 def test_two_daemons_in_one_process_do_not_share_their_numbers() -> None:

@@ -7,6 +7,7 @@ from rollbackd.model.incident import Phase
 from rollbackd.model.readiness import Readiness, ReadinessCheck, ReadinessVerdict
 from rollbackd.web import readiness, views
 from rollbackd.web.deps import DaemonStatus
+from rollbackd.web.shapes import ConfigShape
 from tests.unit.web.samples import ATTEMPTS, BLAMED, LOOKS, NOW, PLAN, POLICY, TIMELINE, V1, V2, after, incident, recovered
 
 FIXED = {
@@ -15,6 +16,13 @@ FIXED = {
 }
 """The fields of an incident in the public interface."""
 
+IN_USE: ConfigShape = {
+    "file": "/etc/rollbackd/rollbackd.yaml",
+    "in_use_since": "2026-01-31T12:00:00.000Z",
+    "refused_at": None,
+    "problems": [],
+    "gone": [],
+}
 READY = Readiness(service="checkout", at=NOW, checks=(ReadinessCheck(name="target", verdict=ReadinessVerdict.READY, detail="v2 to v1"),))
 
 
@@ -86,7 +94,7 @@ def test_a_service_without_a_release_or_an_incident_says_so_with_null() -> None:
 def test_status_names_what_is_open_and_what_is_paused() -> None:
     daemon = DaemonStatus(started_at=NOW, ready=False, why_not="the store is full", version="0.1.0")
     paused = PauseFacts(paused=True, scope="global", until=after(60), why="maintenance")
-    shown = views.status(daemon, {"checkout": POLICY}, (incident(),), (paused,), (READY,))
+    shown = views.status(daemon, IN_USE, (incident(),), (paused,), (READY,))
     assert (shown["ready"], shown["why_not"], shown["services"]) == (False, "the store is full", 1)
     assert [one["phase"] for one in shown["incidents_open"]] == [Phase.DECIDING]
     assert shown["pauses"] == [{"scope": "global", "paused": True, "until": "2026-01-31T12:01:00.000Z", "why": "maintenance"}]

@@ -15,10 +15,10 @@ from structlog.typing import EventDict
 
 from rollbackd.clock import SystemClock
 from rollbackd.flow.doctor import Diagnosis
+from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.reload import Changes, Refusal
 from rollbackd.flow.reporting import Reporting
-from rollbackd.intake.auth import Tokens
-from rollbackd.intake.routing import Routing
 from rollbackd.intake.webhook import Webhook
 from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.change import Change, ChangeKind
@@ -54,7 +54,12 @@ class StandIn:
     created: bool = True
     resumed: bool = True
     raises: Exception | None = None
+    refusal: Refusal | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list)
+
+    async def reload(self, by: str) -> Changes:
+        self._ask("reload", by)
+        return Changes(added=("basket",), removed=(), changed=("checkout",))
 
     def _ask(self, *question: object) -> None:
         self.asked.append(question)
@@ -135,6 +140,7 @@ class Health:
 @dataclass
 class World:
     url: str
+    config: Path
     store: Store
     operator: StandIn
     http: aiohttp.ClientSession
@@ -162,21 +168,20 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
         services={POLICY.name: POLICY},
     )
     clock, operator, metrics, health = FixedClock(), StandIn(), Metrics(), Health()
-    routing = Routing(settings.services)
+    in_use = InUse(prepare(settings, read_at=NOW, clock=clock, metrics=metrics))
     with capture_logs() as logs:
         async with Store.opened(settings.store_url, clock=clock) as store, aiohttp.ClientSession() as http:
-            reporting = Reporting(store=store, pinned=Pinned(store), contacts=(), directory=directory, language="en", clock=clock)
+            reporting = Reporting(store=store, pinned=Pinned(store), settings=in_use.settings, directory=directory, clock=clock)
             application = build(
                 Deps(
-                    settings=settings,
+                    in_use=in_use,
                     store=store,
                     operator=operator,
                     reporting=reporting,
-                    routing=routing,
                     webhook=Webhook(
                         store=store,
-                        routing=routing,
-                        tokens=Tokens.of_ingest(settings),
+                        route=in_use.route,
+                        tokens=in_use.ingest,
                         clock=clock,
                         metrics=metrics,
                         on_stored=lambda: None,
@@ -187,7 +192,8 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
                     readiness=health.readiness,
                     diagnose=health.diagnose,
                     status=lambda: DaemonStatus(started_at=NOW, ready=not health.why_not, why_not=health.why_not, version="0.1.0"),
-                    people=Tokens.of_people(settings),
+                    reload=operator.reload,
+                    refusal=lambda: operator.refusal,
                 )
             )
             asked: asyncio.Queue[str] = asyncio.Queue()
@@ -201,7 +207,17 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
             try:
                 await web.TCPSite(runner, "127.0.0.1", 0).start()
                 url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-                yield World(url=url, store=store, operator=operator, http=http, runner=runner, logs=logs, health=health, asked=asked)
+                yield World(
+                    url=url,
+                    config=settings.path,
+                    store=store,
+                    operator=operator,
+                    http=http,
+                    runner=runner,
+                    logs=logs,
+                    health=health,
+                    asked=asked,
+                )
             finally:
                 await runner.cleanup()
 
