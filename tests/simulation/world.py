@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 from rollbackd import app, failpoints
 from rollbackd.clock import SystemClock, parse_rfc3339
 from rollbackd.errors import RollbackdError
-from rollbackd.flow import conductor
+from rollbackd.flow import conductor, in_use
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.release import Mark, Release
 from rollbackd.releases.register import ReleaseReport
@@ -356,9 +356,8 @@ class World:
 def _seams(world: World) -> Iterator[None]:
     """Time, Prometheus, the tool, the port and death, in the place of the real ones; everything else is what it is."""
 
-    @asynccontextmanager
-    async def clients(_settings: Settings, clock: Any, *_more: object) -> Any:
-        yield {"main": Server(world, clock)}
+    def client(_server: object, clock: Any, _metrics: object) -> Server:
+        return Server(world, clock)
 
     @asynccontextmanager
     async def listening(*_more: object) -> Any:
@@ -381,7 +380,7 @@ def _seams(world: World) -> Iterator[None]:
     system.environ = type_of_environ()
     with ExitStack() as stack:
         for target, name, value in (
-            (app, "_clients", clients),
+            (in_use, "PrometheusClient", client),
             (app, "_listening", listening),
             (app, "Processes", processes),
             (app, "measure_lag", lag),
