@@ -84,7 +84,11 @@ class Daemon:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, clock: Clock | None = None, systemd: sdnotify.SystemdNotifier | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    systemd: sdnotify.SystemdNotifier | None = None,
+    processes: Processes | None = None,
 ) -> AsyncIterator[Daemon]:
     """The daemon for these settings, listening and resumed; leaving it stops what runs, in order, and keeps everything resumable.
 
@@ -104,7 +108,7 @@ async def running(
         supervisor = await stack.enter_async_context(Supervisor())
 
         measurer = Measurer(clients)
-        commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
+        commands = Commands(processes or Processes(), Environments(os.environ, _secret), cwd=store.directory)
         prober = Prober(commands, measurer, clock)
         register = Register(store.releases, clock)
         sources = Sources(store.releases, commands.ask_source, clock)
@@ -143,6 +147,7 @@ async def running(
                 escalated=judge.escalated,
                 rolling_back=roll.rolling_back,
                 watching=observe.watching,
+                leave=roll.leave,
             ),
             pinned=pinned,
             story=story,
@@ -266,7 +271,8 @@ async def _serve(settings: Settings) -> int:
     for number in _STOP:
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: _log.warning("no_reload", hint="a changed config counts from the next start on"))
-    async with running(settings, systemd=sdnotify.SystemdNotifier.from_environment()):
+    processes = Processes(adopt_orphans=True)
+    async with running(settings, systemd=sdnotify.SystemdNotifier.from_environment(), processes=processes):
         await stop.wait()
         for number in _STOP:  # a second one does not wait for a step that runs
             loop.remove_signal_handler(number)
