@@ -88,6 +88,7 @@ async def running(
     clock: Clock | None = None,
     systemd: sdnotify.SystemdNotifier | None = None,
     reload_asked: asyncio.Event | None = None,
+    processes: Processes | None = None,
 ) -> AsyncIterator[Daemon]:
     """The daemon for these settings, listening and resumed; leaving it stops what runs, in order, and keeps everything resumable.
 
@@ -109,7 +110,7 @@ async def running(
         supervisor = await stack.enter_async_context(Supervisor())
 
         measurer = Measurer(in_use.clients)
-        commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
+        commands = Commands(processes or Processes(), Environments(os.environ, _secret), cwd=store.directory)
         prober = Prober(commands, measurer, clock)
         register = Register(store.releases, clock)
         sources = Sources(store.releases, commands.ask_source, clock)
@@ -141,6 +142,7 @@ async def running(
                 escalated=judge.escalated,
                 rolling_back=roll.rolling_back,
                 watching=observe.watching,
+                leave=roll.leave,
             ),
             pinned=pinned,
             story=story,
@@ -271,7 +273,12 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     reload_asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-    async with running(settings, systemd=sdnotify.SystemdNotifier.from_environment(), reload_asked=reload_asked):
+    async with running(
+        settings,
+        systemd=sdnotify.SystemdNotifier.from_environment(),
+        processes=Processes(adopt_orphans=True),
+        reload_asked=reload_asked,
+    ):
         await stop.wait()
         for number in _STOP:  # a second one does not wait for a step that runs
             loop.remove_signal_handler(number)

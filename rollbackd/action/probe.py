@@ -21,6 +21,7 @@ from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, RunAsk
 
 _LONGEST_BODY: Final = 1 << 20
+_MOST_ANSWERS: Final = 1000  # machines of one service; each answer costs time in which nothing else is done
 _SHOWN: Final = 200  # characters of an answer, for a person
 
 
@@ -151,16 +152,18 @@ def _answers(raw: bytes, expression: str | None, cleaner: Cleaner) -> tuple[tupl
             return (), "its answer is not JSON"
         except JMESPathError as e:
             return (), f"{expression!r} cannot be asked of its answer: {e}"
+    items = found if isinstance(found, list) else [found]
+    if len(items) > _MOST_ANSWERS:
+        return (), f"its answer has {len(items)} parts"
     answers = []
-    for item in found if isinstance(found, list) else [found]:
+    for item in items:
         if item is None or isinstance(item, dict | list):
             return (), "its answer has no text" if expression is None else f"{expression!r} finds no text in its answer"
         answers.append(item.strip() if isinstance(item, str) else orjson.dumps(item).decode())
     if not answers or not all(answers):
         return (), "its answer is empty"
-    if any(cleaner.clean_text(answer) != answer for answer in answers):
-        return (), "its answer has control characters, or a secret"
-    return tuple(answers), ""
+    is_clean = all(cleaner.clean_text(answer) == answer for answer in answers)
+    return (tuple(answers), "") if is_clean else ((), "its answer has control characters, or a secret")
 
 
 def _judge(probe: Probe, said: _Said) -> tuple[bool | None, str, str]:

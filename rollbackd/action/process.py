@@ -10,17 +10,17 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import timedelta
-from enum import Enum, auto
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import structlog
 
+from rollbackd.action.child import Child, Ending
+from rollbackd.action.ending import KILL, Cleared, end
 from rollbackd.action.environment import MARK
-from rollbackd.action.kin import Kin, Process, reap
+from rollbackd.action.kin import Kin, Orphans
 from rollbackd.action.output import KEEP
 from rollbackd.action.pipe import OnLine, Pipe
 from rollbackd.errors import UncertainError
@@ -33,17 +33,8 @@ OnStart = Callable[[ProcessIdentity], Awaitable[None]]
 _log: Final = structlog.get_logger("action")
 
 _LINGER: Final = timedelta(milliseconds=100)  # what goes by itself right after the command is no leftover
-_KILL_PATIENCE: Final = timedelta(seconds=5)  # nothing survives KILL but what hangs in the kernel
 _END_OF_OUTPUT: Final = timedelta(milliseconds=200)  # after the end of every process that could be found
 _SETPRIV_FAILED: Final = b"setpriv: failed to execute "
-_FIRST_POLL: Final = 0.01
-_LAST_POLL: Final = 0.2
-
-
-class _Ending(Enum):
-    EXITED = auto()
-    TIMED_OUT = auto()
-    INTERRUPTED = auto()
 
 
 class Processes:
@@ -52,8 +43,12 @@ class Processes:
     Use it on the main thread's event loop, for a child dies with the *thread* that started it.
     """
 
-    def __init__(self, *, grace: timedelta = timedelta(seconds=5)) -> None:
+    def __init__(self, *, grace: timedelta = timedelta(seconds=5), adopt_orphans: bool = False) -> None:
+        """`adopt_orphans`: for a daemon that starts nothing but its commands; none of what comes of them escapes it then."""
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # inherited: the kernel would keep no exit code for us
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._grace = grace
+        self._orphans = Orphans(adopt=adopt_orphans)
         self._setpriv = _setpriv()
         if not self._setpriv:
             _log.warning("setpriv_missing", consequence="a command outlives a daemon that is killed, until the daemon is started again")
@@ -87,16 +82,18 @@ class Processes:
                 popen = self._spawn([executable, *argv[1:]], env, cwd, stdout, stderr)
             except (OSError, ValueError) as e:
                 return _never_started(argv[0], e)
-            child = stack.enter_context(_Child(popen, mark=env.get(MARK)))
+            child = stack.enter_context(Child(popen, mark=env.get(MARK), orphans=self._orphans))
             try:
                 if on_start is not None:
                     await on_start(child.identity)
                 ending = await child.ending(interrupt, deadline=began + timeout.total_seconds())
-                leftovers = await self._clear(child, ending)
+                cleared = await self._clear(child, ending)
             except BaseException:
-                await _end(child.kin, [(signal.SIGKILL, _KILL_PATIENCE)])
+                child.send_group(signal.SIGKILL)  # whoever does not wait for the rest has ended that much
+                with suppress(UncertainError):
+                    await end(child.kin, [KILL])
                 raise
-            await _until_ended(stdout, stderr)
+            held_open = await _are_held_open(stdout, stderr)
             code = child.code()
         completed = Completed(
             exit_code=code if code >= 0 else None,
@@ -104,11 +101,15 @@ class Processes:
             stdout=stdout.kept.content(),
             stderr=stderr.kept.content(),
             duration=timedelta(seconds=loop.time() - began),
-            timed_out=ending is _Ending.TIMED_OUT,
-            interrupted=ending is _Ending.INTERRUPTED,
+            timed_out=ending is Ending.TIMED_OUT,
+            interrupted=ending is Ending.INTERRUPTED,
             dropped=stdout.kept.dropped + stderr.kept.dropped,
-            leftovers=leftovers,
+            leftovers=tuple(pid for pid in cleared.told if pid not in {child.identity.pid, *cleared.alive}),
+            survivors=cleared.alive,
+            held_open=held_open,
         )
+        if completed.left:
+            _log.warning("left_behind", command=executable, consequence=completed.left)
         if self._setpriv and code in {126, 127} and completed.stderr.startswith(_SETPRIV_FAILED):
             return _never_started(argv[0], completed.stderr.removeprefix(_SETPRIV_FAILED).decode(errors="replace").strip())
         return completed
@@ -121,11 +122,10 @@ class Processes:
         Raises:
             UncertainError: something could not be killed.
         """
-        kin = Kin(identity, mark)
-        ended = await _end(kin, [(signal.SIGKILL, _KILL_PATIENCE)])
-        if alive := kin.alive():
-            raise UncertainError(f"process {alive[0].pid} of an earlier run does not die, not even of KILL: look at it on the machine")
-        return ended
+        cleared = await end(Kin(identity, mark), [KILL])
+        if cleared.alive:
+            raise UncertainError(f"process {cleared.alive[0]} of an earlier run does not die, not even of KILL: look at it on the machine")
+        return cleared.told
 
     def _spawn(self, argv: list[str], env: Mapping[str, str], cwd: Path, stdout: Pipe, stderr: Pipe) -> subprocess.Popen[bytes]:
         popen = subprocess.Popen(  # noqa: S603 - an argv list from the config, with values of a closed set
@@ -142,67 +142,13 @@ class Processes:
         stderr.close_writer()
         return popen
 
-    async def _clear(self, child: "_Child", ending: _Ending) -> tuple[int, ...]:
-        """End the child, unless it ended by itself, and what is left of its kin; the pids of what was left."""
-        term, kill = (signal.SIGTERM, self._grace), (signal.SIGKILL, _KILL_PATIENCE)
-        if ending is _Ending.EXITED:
-            ended = await _end(child.kin, [(None, _LINGER), term, kill])
-        else:
-            await _end(child.kin, [term])
-            ended = await _end(child.kin, [kill])
-        return tuple(pid for pid in ended if pid != child.identity.pid)
-
-
-class _Child:
-    """The direct child. It is not waited for until its kin is gone: so long, its pid and session cannot become another's."""
-
-    def __init__(self, popen: subprocess.Popen[bytes], *, mark: str | None) -> None:
-        self._popen = popen
-        self._loop = asyncio.get_running_loop()
-        self._exited = asyncio.Event()
-        try:
-            process = Process.read(popen.pid)
-            if process is None:
-                raise FileNotFoundError(0, "nothing is known of it: is /proc mounted, and are files left to open?")
-            self._handle = os.pidfd_open(popen.pid)
-        except OSError as e:
-            popen.kill()
-            popen.wait()
-            raise UncertainError(f"process {popen.pid} was started and had to be killed at once: {e.strerror}") from e
-        self.identity = process.identity
-        self.kin = Kin(self.identity, mark)
-        self._loop.add_reader(self._handle, self._on_exit)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None:
-        self._loop.remove_reader(self._handle)
-        os.close(self._handle)
-        self._popen.poll()
-
-    async def ending(self, interrupt: asyncio.Event | None, *, deadline: float) -> _Ending:
-        """Wait for the first of its exit, the deadline and the interrupt. That it has exited outweighs the others."""
-        try:
-            async with asyncio.timeout_at(deadline):
-                await _first_of(self._exited, *([interrupt] if interrupt else []))
-        except TimeoutError:
-            return _Ending.EXITED if self._has_exited() else _Ending.TIMED_OUT
-        return _Ending.EXITED if self._has_exited() else _Ending.INTERRUPTED
-
-    def code(self) -> int:
-        """As subprocess has it: a negative number is a signal."""
-        code = self._popen.poll()
-        if code is None:
-            raise UncertainError(f"process {self.identity.pid} does not die, not even of KILL: look at it on the machine")
-        return code
-
-    def _has_exited(self) -> bool:
-        return os.waitid(os.P_PIDFD, self._handle, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-    def _on_exit(self) -> None:
-        self._loop.remove_reader(self._handle)
-        self._exited.set()
+    async def _clear(self, child: Child, ending: Ending) -> Cleared:
+        """End the child, unless it ended by itself, and what is left of its kin; what was left, and what is even now."""
+        term = (signal.SIGTERM, self._grace)
+        if ending is Ending.EXITED:
+            return await end(child.kin, [(None, _LINGER), term, KILL])
+        await end(child.kin, [term], blindly=child.send_group)
+        return await end(child.kin, [KILL], blindly=child.send_group)
 
 
 def find_executable(name: str, *, path: str, cwd: Path) -> str:
@@ -222,47 +168,15 @@ def find_executable(name: str, *, path: str, cwd: Path) -> str:
     raise PermissionError(0, f"{found[0]} may not be executed: chmod +x it")
 
 
-async def _end(kin: Kin, phases: Sequence[tuple[signal.Signals | None, timedelta]]) -> tuple[int, ...]:
-    """Go through the phases, each a signal and how long to wait after it, until nothing of `kin` runs; the pids that got a signal."""
-    loop = asyncio.get_running_loop()
-    signalled: set[int] = set()
-    alive: list[Process] = []
-    for number, patience in phases:
-        told: set[int] = set()
-        deadline, pause = loop.time() + patience.total_seconds(), _FIRST_POLL
-        while alive := kin.alive():
-            for process in alive:
-                if number is not None and process.pid not in told:
-                    process.send(number)
-                    told.add(process.pid)
-            if loop.time() >= deadline:
-                break
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LAST_POLL)
-        signalled |= told
-        if not alive:
-            break
-    for pid in signalled - {kin.child.pid if kin.child else 0}:  # the child itself is its Popen's to reap, with its exit code
-        reap(pid)
-    return tuple(sorted(signalled))
-
-
-async def _first_of(*events: asyncio.Event) -> None:
-    async with together() as group:
-        waiting = [group.create_task(event.wait()) for event in events]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
-
-
-async def _until_ended(*pipes: Pipe) -> None:
+async def _are_held_open(*pipes: Pipe) -> bool:
     """What is in the pipes is read; whoever escaped and still holds one is not waited for."""
     try:
         async with asyncio.timeout(_END_OF_OUTPUT.total_seconds()):
             for pipe in pipes:
                 await pipe.ended.wait()
     except TimeoutError:
-        _log.warning("output_held_open", consequence="something that cannot be found still holds the output of a command")
+        return True
+    return False
 
 
 def _setpriv() -> tuple[str, ...]:

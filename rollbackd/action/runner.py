@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from rollbackd.action import placeholders
 from rollbackd.action.commands import Commands
+from rollbackd.action.doubt import how_to_find_out, whether_it_happened
 from rollbackd.action.journal import Journal
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
@@ -111,6 +112,7 @@ class Runner:
         try:
             await self._end_remains(attempts)
         except UncertainError as e:
+            await self._cut_off(attempts, str(e))
             return RunResult(status=RunStatus.UNCERTAIN, reason=Reason.STEP_UNCERTAIN, detail=str(e))
         by_step = [[one for one in attempts if one.step_index == first_index + place] for place in range(len(plan.steps))]
         began = min((one.intended_at for of_step in by_step for one in of_step), default=self._clock.now())
@@ -135,8 +137,31 @@ class Runner:
                 await report("over_budget", f"{plan.runbook} takes longer than its budget of {plan.budget}", {"step": step.name})
             if result is not None:
                 return result
+        observed, why = await self._steps.arrived(policy, plan)
+        if observed is Observed.NOT_DONE:
+            detail = f"every step succeeded, but {why}; {how_to_find_out(policy.running_version, plan, policy)}"
+            return RunResult(status=RunStatus.UNCERTAIN, reason=Reason.STEP_UNCERTAIN, detail=detail)
+        unknown = [f"what runs now: {why}"] if observed is Observed.CANNOT_TELL else []
         await reach("rollback.after_last_step")
-        return RunResult(status=RunStatus.SUCCEEDED, detail="; ".join(rollout.passed_over))
+        return RunResult(status=RunStatus.SUCCEEDED, detail="; ".join(rollout.passed_over + unknown))
+
+    async def leave(self, incident_id: str, why: str) -> None:
+        """A run that does not go on: what it left running is ended, and an attempt that was cut off gets its outcome.
+
+        Raises:
+            TemporaryError: the journal could not be written.
+        """
+        attempts = await self._journal.of_incident(incident_id)
+        try:
+            await self._end_remains(attempts)
+        except UncertainError as e:
+            why = f"{why}; {e}"
+        await self._cut_off(attempts, why)
+
+    async def _cut_off(self, attempts: Sequence[Attempt], why: str) -> None:
+        for attempt in attempts:
+            if not attempt.status.ended:
+                await self._steps.end(attempt, AttemptStatus.UNCERTAIN, f"cut off, and not observed: {why}")
 
     async def _end_remains(self, attempts: Sequence[Attempt]) -> None:
         """What an earlier daemon's attempt left running would change the world behind the back of whoever observes it now."""
@@ -181,7 +206,8 @@ class _Rollout:
                     return self._unless_it_may_fail(job, _stopped(RunStatus.FAILED, job, Reason.STEP_FAILED, why))
                 case NextMove.ASK_A_PERSON:
                     await self._resolve(job, attempts, AttemptStatus.UNCERTAIN, why)
-                    return self._unless_it_may_fail(job, _stopped(RunStatus.UNCERTAIN, job, Reason.STEP_UNCERTAIN, why))
+                    doubt = whether_it_happened(attempts[-1], job.question, job.plan, job.policy)
+                    return self._unless_it_may_fail(job, _stopped(RunStatus.UNCERTAIN, job, Reason.STEP_UNCERTAIN, doubt))
 
     async def _perform(self, job: Job, number: int) -> Attempt:
         self.begun = True
@@ -219,7 +245,8 @@ class _Rollout:
             return None
         answer = await self.prober.ask(probe, job.policy)
         if answer.answers is None:
-            return None if job.step.idempotent else Refusal(Reason.RUNNING_VERSION_UNKNOWN, answer.reason)
+            doubt = f"{answer.reason}; {how_to_find_out(probe, plan, job.policy)}"
+            return None if job.step.idempotent else Refusal(Reason.RUNNING_VERSION_UNKNOWN, doubt)
         if answer.answers <= {plan.current_version, plan.current_artifact, plan.target_version, plan.target_artifact}:
             return None
         return Refusal(

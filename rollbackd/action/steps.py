@@ -18,19 +18,15 @@ from rollbackd.failpoints import reach
 from rollbackd.model.attempt import Attempt, AttemptStatus, ProcessIdentity
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
-from rollbackd.model.runbook import Probe, Run, Step, Verify, Wait
+from rollbackd.model.runbook import Probe, PromqlAsk, Run, Step, Verify, Wait
 
 Report = Callable[[str, str, Mapping[str, object]], Awaitable[None]]
 """Tells whoever watches: a kind, a line for a person, and the facts behind it."""
 
 CAN_TELL: Final = frozenset({Observed.DONE, Observed.NOT_DONE})
 
-_AFTER_EXIT_0: Final = {
-    Observed.DONE: AttemptStatus.SUCCEEDED,
-    Observed.NOT_DONE: AttemptStatus.FAILED,
-    Observed.CANNOT_TELL: AttemptStatus.UNCERTAIN,
-}
-_AFTER_TIMEOUT: Final = _AFTER_EXIT_0 | {Observed.NOT_DONE: AttemptStatus.TIMED_OUT}
+_SHOWS: Final = frozenset({Observed.DONE})
+"""An effect may come a moment later than the end of the command that caused it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +42,13 @@ class Job:
     report: Report
     interrupt: asyncio.Event
     on_line: OnLine | None
+
+    @property
+    def question(self) -> Probe | None:
+        """What can tell whether the step is done: its own probe; else, for the first command, what runs, which nothing before that
+        command can have changed.
+        """
+        return self.step.probe or (self.policy.running_version if self.first_command else None)
 
 
 class Steps:
@@ -93,25 +96,40 @@ class Steps:
         deadline = self._clock.monotonic() + self._observe_for.total_seconds()
         while True:
             observed, why = await self._look(job)
-            if observed in until or not self._can_look(job) or self._clock.monotonic() >= deadline:
+            if observed in until or job.question is None or self._clock.monotonic() >= deadline:
+                return observed, why
+            await self._clock.sleep(self._ask_every)
+
+    async def arrived(self, policy: ServicePolicy, plan: Plan) -> tuple[Observed, str]:
+        """Once every step has succeeded: does any of the target run? Steps without a probe have only claimed it.
+
+        Some of it is enough, for a platform may still be replacing the rest, and that is what the watch measures.
+        """
+        probe = policy.running_version
+        if probe is None or not any(isinstance(step.action, Run) for step in plan.steps):
+            return Observed.DONE, ""
+        lag = 2 * policy.max_sample_age if isinstance(probe.ask, PromqlAsk) else timedelta(0)
+        deadline = self._clock.monotonic() + (self._observe_for + lag).total_seconds()
+        while True:
+            answer = await self._prober.ask(probe, policy)
+            if answer.answers is None:
+                observed, why = Observed.CANNOT_TELL, answer.reason
+            else:
+                observed = Observed.of(not answer.answers.isdisjoint({plan.target_version, plan.target_artifact}))
+                why = f"running is {answer.value}"
+            if observed is Observed.DONE or self._clock.monotonic() >= deadline:
                 return observed, why
             await self._clock.sleep(self._ask_every)
 
     async def _look(self, job: Job) -> tuple[Observed, str]:
-        """The step's own probe; else, for the first command, the running version: nothing before that command can have changed it."""
-        if job.step.probe is not None:
-            answer = await self._prober.ask(job.step.probe, job.policy)
-            return Observed.of(answer.held), answer.reason
-        if not self._can_look(job) or job.policy.running_version is None:
+        if job.question is None:
             return Observed.CANNOT_TELL, "the step has no probe"
-        answer = await self._prober.ask(job.policy.running_version, job.policy)
+        answer = await self._prober.ask(job.question, job.policy)
+        if job.step.probe is not None:
+            return Observed.of(answer.held), answer.reason
         if answer.answers is None:
             return Observed.CANNOT_TELL, answer.reason
         return Observed.of(answer.answers <= {job.plan.target_version, job.plan.target_artifact}), f"running is {answer.value}"
-
-    @staticmethod
-    def _can_look(job: Job) -> bool:
-        return job.step.probe is not None or (job.first_command and job.policy.running_version is not None)
 
     async def _run(self, job: Job, run: Run, attempt: Attempt) -> Attempt:
         async def on_start(identity: ProcessIdentity) -> None:
@@ -132,12 +150,15 @@ class Steps:
         except MisconfiguredError as e:
             return replace(attempt, status=AttemptStatus.FAILED, detail=str(e))
         except UncertainError as e:
-            return replace(attempt, status=AttemptStatus.UNCERTAIN, detail=str(e))
+            _, why = await self._look(job)
+            return replace(attempt, status=AttemptStatus.UNCERTAIN, detail=f"{e}; {why}")
         await reach("attempt.after_exit")
         status, detail = await self._outcome(job, ended)
         completed = ended.completed
-        if completed.leftovers:
-            detail += f"; left behind and ended: process {', '.join(map(str, completed.leftovers))}"
+        if completed.left:
+            detail += f"; {completed.left}"
+        if completed.survivors and status is not AttemptStatus.SUCCEEDED:
+            status = AttemptStatus.UNCERTAIN  # it may yet do what it was started for
         return replace(attempt, status=status, detail=detail, exit_code=completed.exit_code, signal=completed.signal, output=ended.output)
 
     async def _outcome(self, job: Job, ended: Ended) -> tuple[AttemptStatus, str]:
@@ -147,21 +168,26 @@ class Steps:
             return AttemptStatus.FAILED, ended.how
         if completed.interrupted:
             return AttemptStatus.INTERRUPTED, ended.how
-        if completed.timed_out:
-            return await self._after_timeout(job, ended)
-        if job.step.probe is None:
-            return AttemptStatus.SUCCEEDED if completed.ok else AttemptStatus.FAILED, ended.how
         if completed.ok:
-            observed, why = await self.observe(job, until=frozenset({Observed.DONE}))
-            return _AFTER_EXIT_0[observed], f"{ended.how}; {why}"
-        observed, why = await self._look(job)  # a client can fail after its server has accepted
-        return AttemptStatus.SUCCEEDED if observed is Observed.DONE else AttemptStatus.FAILED, f"{ended.how}; {why}"
+            if job.step.probe is None:
+                return AttemptStatus.SUCCEEDED, ended.how
+            return await self._as_observed(job, ended, until=_SHOWS, otherwise=AttemptStatus.FAILED)
+        otherwise = AttemptStatus.TIMED_OUT if completed.timed_out else AttemptStatus.FAILED
+        if job.question is None:
+            return otherwise, ended.how
+        # A client can fail after its server has accepted: whatever may be tried again, or was cut off, is given the time to show.
+        is_patient = completed.timed_out or (job.step.idempotent and job.step.retries > 0)
+        return await self._as_observed(job, ended, until=_SHOWS if is_patient else CAN_TELL, otherwise=otherwise)
 
-    async def _after_timeout(self, job: Job, ended: Ended) -> tuple[AttemptStatus, str]:
-        if not self._can_look(job):
-            return AttemptStatus.TIMED_OUT, ended.how
-        observed, why = await self.observe(job, until=CAN_TELL)
-        return _AFTER_TIMEOUT[observed], f"{ended.how}; {why}"
+    async def _as_observed(
+        self, job: Job, ended: Ended, *, until: frozenset[Observed], otherwise: AttemptStatus
+    ) -> tuple[AttemptStatus, str]:
+        observed, why = await self.observe(job, until=until)
+        status = {
+            Observed.DONE: AttemptStatus.SUCCEEDED,
+            Observed.NOT_DONE: otherwise,
+        }.get(observed, AttemptStatus.UNCERTAIN)
+        return status, f"{ended.how}; {why}"
 
     async def _ask(self, job: Job, checks: tuple[Probe, ...], attempt: Attempt) -> Attempt:
         async def on_change(line: Line) -> None:

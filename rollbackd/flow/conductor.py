@@ -33,6 +33,8 @@ from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 from rollbackd.supervisor import Supervisor
 
+_log: Final = structlog.get_logger("conductor")
+
 Station = Callable[[Incident, ServicePolicy], Awaitable[Move]]
 
 _COUNTED_FROM: Final = ("judging_since", "proposed_at", "escalated_at", "reminded_at", "rollback_ended_at")
@@ -45,6 +47,7 @@ class Stations:
     escalated: Station
     rolling_back: Station
     watching: Station
+    leave: Callable[[Incident, str], Awaitable[None]]  # clears up behind a rollback that does not go on
 
     def of(self, phase: Phase) -> Station:
         by_phase: Mapping[Phase, Station] = {
@@ -232,6 +235,11 @@ class Conductor:
     async def _give_up(self, incident: Incident) -> None:
         """What was run has come to its end as well: the cooldown counts from here."""
         outcome = {Phase.ROLLING_BACK: Outcome.FAILED, Phase.WATCHING: Outcome.UNVERIFIED}.get(incident.phase, Outcome.ESCALATED)
+        if incident.phase is Phase.ROLLING_BACK:
+            try:
+                await self._stations.leave(incident, "rollbackd itself failed")
+            except Exception as e:  # noqa: BLE001 - what has failed before may fail here as well, and the incident ends all the same (I9)
+                _log.error("not_cleared_up", error=str(e), exc_info=e)
         ended_at = incident.rollback_ended_at or (self._clock.now() if incident.phase is Phase.ROLLING_BACK else None)
         detail = "rollbackd itself failed on this incident: see its log; look at the service and decide by hand"
         closed = replace(incident, detail=detail, rollback_ended_at=ended_at, braked=False, told_with=None)

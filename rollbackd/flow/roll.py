@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
+from rollbackd.action.doubt import how_to_find_out
 from rollbackd.action.runner import Gate, Refusal, Runner, RunResult, RunStatus
 from rollbackd.clock import Clock
 from rollbackd.errors import RefusedError, RollbackdError
@@ -57,8 +58,13 @@ class Roll:
                 raise RefusedError("the plan is no longer the one that was decided on", reason=Reason.OUTDATED_PLAN)
         except RollbackdError as e:
             reason = Reason(e.reason) if isinstance(e, RefusedError) else Reason.NO_SAFE_TARGET
+            await self.leave(incident, str(e))
             return await self._ended(incident, RunResult(status=RunStatus.REFUSED, reason=reason, detail=str(e)))
         return await self._ended(incident, await self._run(incident, policy, plan, suspect, target))
+
+    async def leave(self, incident: Incident, why: str) -> None:
+        """The rollback does not go on. Nothing of it keeps running, and no attempt stays without an outcome."""
+        await self._runner.leave(incident.id, why)
 
     async def stop(self, *, grace: timedelta) -> None:
         """No further step starts. One that runs ends by itself, within its own timeout, unless it may be interrupted; what is left
@@ -77,7 +83,7 @@ class Roll:
     async def _run(self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release) -> RunResult:
         async def still_as_decided() -> Refusal | None:
             """Compare-and-set on the running version; the marks are set between this and the first step."""
-            refusal = await self._compare(incident, policy, suspect, target)
+            refusal = await self._compare(incident, policy, plan, suspect, target)
             if refusal is None:
                 await self._begin(incident, suspect, target)
             return refusal
@@ -132,13 +138,15 @@ class Roll:
                     return
             await self._bell.wait(incident.id, _LONGEST_HOLD)
 
-    async def _compare(self, incident: Incident, policy: ServicePolicy, suspect: Release | None, target: Release) -> Refusal | None:
+    async def _compare(
+        self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release
+    ) -> Refusal | None:
         """What runs must be the suspect; a rollback of this incident that got stuck may have left some of the target beside it."""
         running = await self._collector.running_version(policy)
         if running.reason is Reason.NOT_APPLICABLE:
             return await self._compare_register(policy, suspect)
         if running.reason is not None:
-            return Refusal(Reason.RUNNING_VERSION_UNKNOWN, running.detail)
+            return Refusal(Reason.RUNNING_VERSION_UNKNOWN, f"{running.detail}; {how_to_find_out(policy.running_version, plan, policy)}")
         seen = ", ".join(sorted(running.answers))
         if running.answers <= _names(target):
             return Refusal(Reason.RUNNING_VERSION_CHANGED, f"the target is running already: {seen}")

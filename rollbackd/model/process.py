@@ -17,7 +17,21 @@ class Completed:
     interrupted: bool = False
     error: str = ""
     dropped: int = 0  # bytes of output between head and tail that were not kept
-    leftovers: tuple[int, ...] = ()  # pids of its session that had to be killed after it ended
+    leftovers: tuple[int, ...] = ()  # pids of what came of it and had to be ended after it
+    survivors: tuple[int, ...] = ()  # pids of what came of it and cannot be ended, such as another user's
+    held_open: bool = False  # something that cannot be found holds its output
+
+    @property
+    def left(self) -> str:
+        """What it left on the machine, for a person; empty when nothing is known of."""
+        found = []
+        if self.leftovers:
+            found.append(f"left behind and ended: process {', '.join(map(str, self.leftovers))}")
+        if self.survivors:
+            found.append(f"left behind and still running, it could not be ended: process {', '.join(map(str, self.survivors))}")
+        if self.held_open:
+            found.append("something that cannot be found still holds its output")
+        return "; ".join(found)
 
     @property
     def ok(self) -> bool:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Connection, Row, delete, insert, select, type_coerce
+from sqlalchemy import BigInteger, Connection, Row, delete, func, insert, select, type_coerce
 
 from rollbackd.errors import RollbackdError
 from rollbackd.model.decision import PauseFacts
@@ -30,8 +30,11 @@ class Pauses:
         await self._database.write(query)
 
     async def clear(self, scope: str) -> bool:
-        """False: there was none."""
-        return await self._database.execute(delete(pauses).where(pauses.c.scope == scope)) > 0
+        """False: there was none. With the global one goes what is so damaged that it holds for everybody."""
+        is_it = pauses.c.scope == scope
+        if scope == GLOBAL:
+            is_it |= func.typeof(pauses.c.scope) != "text"
+        return await self._database.execute(delete(pauses).where(is_it)) > 0
 
     async def facts(self, service: str, now: datetime) -> PauseFacts:
         """Whether the service may not act now, the global pause first. It never raises: a store that cannot be read means paused."""
@@ -50,8 +53,9 @@ class Pauses:
 
 
 def _to_facts(row: Row[Any]) -> PauseFacts:
-    """`until` is None when the row is damaged: then it holds until a person clears it."""
+    """`until` is None when the row is damaged: then it holds until a person clears it. Whose it is not known of, it is everybody's."""
+    scope = row.scope if isinstance(row.scope, str) else GLOBAL
     try:
-        return PauseFacts(paused=True, scope=row.scope, until=from_microseconds(row.until), why=f"{row.reason} ({row.by})")
+        return PauseFacts(paused=True, scope=scope, until=from_microseconds(row.until), why=f"{row.reason} ({row.by})")
     except (TypeError, OverflowError):
-        return PauseFacts(paused=True, scope=row.scope, why="its pause cannot be read: resume it, then pause it again")
+        return PauseFacts(paused=True, scope=scope, why="its pause cannot be read: resume it, then pause it again")

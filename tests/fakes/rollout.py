@@ -50,7 +50,7 @@ class Rollout:
         self.reports: list[Report] = []
         self.measures = FixedMeasures()
         self._directory = directory
-        self._commands = Commands(Processes(grace=grace), Environments(os.environ, lambda path: Path(path).read_text()), cwd=directory)
+        self.commands = Commands(Processes(grace=grace), Environments(os.environ, lambda path: Path(path).read_text()), cwd=directory)
 
     def deploy(self, *, name: str = "deploy", probe: bool = True, idempotent: bool = False, retries: int = 0, **how: object) -> Step:
         step = Step(
@@ -82,11 +82,7 @@ class Rollout:
         first_index: int = 0,
         on_line: OnLine | None = None,
     ) -> RunResult:
-        clock = SystemClock()
-        prober = Prober(self._commands, self.measures, clock)
-        patience = timedelta(milliseconds=300)
-        runner = Runner(self.journal, self._commands, prober, clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
-        return await runner.run(
+        return await self.runner().run(
             self.incident,
             self.policy,
             self.plan(*steps, budget=budget),
@@ -97,6 +93,12 @@ class Rollout:
             first_index=first_index,
             on_line=on_line,
         )
+
+    def runner(self) -> Runner:
+        clock = SystemClock()
+        prober = Prober(self.commands, self.measures, clock)
+        patience = timedelta(milliseconds=300)
+        return Runner(self.journal, self.commands, prober, clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
 
     def attempt(self, step: int, number: int) -> str:
         """The id that this attempt has."""

@@ -36,8 +36,9 @@ _TOOL = """#!/bin/sh
 # deploy VERSION | deploy --status | deploy --say TEXT: keeps what is live, and writes every effect down
 cd {directory} || exit 1
 if [ "$1" = --status ]; then [ ! -e mute ] || exit 1; cat live; exit 0; fi
-if [ "$1" = --say ]; then echo "$2" >>said; exit 0; fi
+if [ "$1" = --say ]; then [ ! -e "refuse-$2" ] || exit 1; echo "$2" >>said; exit 0; fi
 if [ -e refuse ]; then echo 'the registry does not answer' >&2; exit 1; fi
+[ -z "$ROLLBACKD_ATTEMPT" ] || echo "$ROLLBACKD_ATTEMPT" >>attempts.log
 echo "$(date +%s.%N) $1" >>effects.log
 [ -e lie ] || echo "$1" >live
 [ ! -e linger ] || sleep 60
@@ -220,6 +221,11 @@ class World:
         """What the tool really did, in order: the oracle."""
         lines = (self.directory / "effects.log").read_text().splitlines()
         return [(datetime.fromtimestamp(float(at), UTC), version) for at, version in (line.split() for line in lines)]
+
+    def attempts(self) -> list[str]:
+        """The ids of the attempts that had an effect, once for each effect."""
+        log = self.directory / "attempts.log"
+        return log.read_text().split() if log.exists() else []
 
     @property
     def live(self) -> str:

@@ -32,6 +32,7 @@ LONG = timedelta(seconds=60)
 SHORT = timedelta(milliseconds=200)
 ATTEMPT = f"{token_hex(8)}-0-1"  # of this run of the suite only
 ENV = {"PATH": "/usr/bin:/bin", MARK: ATTEMPT}
+ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 
 
 async def run(
@@ -220,7 +221,8 @@ async def test_one_that_cannot_be_found_does_not_hang_the_daemon(processes: Proc
     escaped = int((tmp_path / "pid").read_text())
     os.kill(escaped, signal.SIGKILL)
     assert (completed.ok, completed.stdout, completed.leftovers) == (True, b"done\n", ())
-    assert [log["event"] for log in logs] == ["output_held_open"]
+    assert (completed.held_open, completed.left) == (True, "something that cannot be found still holds its output")
+    assert [(log["event"], log["command"]) for log in logs] == [("left_behind", "/usr/bin/sh")]
 
 
 async def test_cancelled_it_is_killed_with_its_children(processes: Processes) -> None:
@@ -259,6 +261,101 @@ async def test_one_that_cannot_be_watched_is_killed_at_once(processes: Processes
     monkeypatch.setattr("os.pidfd_open", full)
     with pytest.raises(UncertainError, match="killed at once: Too many open files"):
         await sh(processes, "sleep 1000")
+
+
+async def test_what_cannot_be_ended_is_not_said_to_be(processes: Processes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's process, as `sudo` starts it: no signal of ours reaches it."""
+    monkeypatch.setattr("rollbackd.action.ending.KILL", (signal.SIGKILL, SHORT))
+    monkeypatch.setattr("rollbackd.action.process.KILL", (signal.SIGKILL, SHORT))
+    monkeypatch.setattr(Process, "send", lambda _process, _number: False)
+    completed = await sh(processes, "sleep 1000 >/dev/null 2>&1 & echo $!")
+    monkeypatch.undo()
+    left = int(completed.stdout)
+    os.kill(left, signal.SIGKILL)
+    assert (completed.exit_code, completed.leftovers, completed.survivors) == (0, (), (left,))
+    assert completed.left == f"left behind and still running, it could not be ended: process {left}"
+
+
+HEADLESS = """
+import ctypes, os, threading
+threading.Thread(target=threading.Event().wait).start()
+print(os.getpid(), flush=True)
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+async def test_a_process_whose_first_thread_has_ended_is_not_taken_for_dead(processes: Processes) -> None:
+    """The process table calls it a zombie, and it works on in its other threads."""
+    completed = await run(processes, sys.executable, "-c", HEADLESS, timeout=timedelta(seconds=1))
+    assert (completed.timed_out, completed.signal) == (True, "SIGTERM")
+    leader = await sh(processes, f"{sys.executable} -c '{HEADLESS}' & read -r never < /dev/null; sleep 0.3")
+    assert leader.leftovers == (int(leader.stdout),)
+
+
+async def test_with_no_file_left_to_open_the_child_is_ended_all_the_same(processes: Processes) -> None:
+    """The process table cannot be read then, which does not mean that nothing runs."""
+    identities: list[ProcessIdentity] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def on_start(identity: ProcessIdentity) -> None:
+        identities.append(identity)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+
+    async def free_again() -> None:
+        await eventually(lambda: bool(identities) and os.waitid(os.P_PID, identities[0].pid, ENDED) is not None)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(free_again())
+        completed = await sh(processes, "sleep 1000 & wait", timeout=SHORT, on_start=on_start)
+    assert (completed.timed_out, completed.signal, completed.ok) == (True, "SIGTERM", False)
+
+
+IGNORANT = """
+import asyncio, signal
+from datetime import timedelta
+from pathlib import Path
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+from rollbackd.action.process import Processes
+run = Processes().run(["sh", "-c", "exit 3"], env={"PATH": "/usr/bin:/bin"}, timeout=timedelta(minutes=1), cwd=Path("/"))
+print(asyncio.run(run).exit_code)
+"""
+
+
+async def test_started_by_one_that_ignores_its_children_it_still_knows_how_they_end(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", IGNORANT]
+    ended = await asyncio.to_thread(subprocess.run, argv, env=CHECKOUT, check=True, capture_output=True, text=True)
+    assert ended.stdout == "3\n"
+
+
+async def test_an_exit_code_that_somebody_else_has_taken_is_not_guessed(processes: Processes) -> None:
+    async def on_start(identity: ProcessIdentity) -> None:
+        await asyncio.to_thread(os.waitpid, identity.pid, 0)
+
+    with pytest.raises(UncertainError, match="was not told to us"):
+        await sh(processes, "exit 3", on_start=on_start)
+
+
+async def test_closed_output_is_no_end(processes: Processes, tmp_path: Path) -> None:
+    completed = await sh(processes, "echo last; exec >&- 2>&-; sleep 0.2; touch done; exit 5", cwd=tmp_path)
+    assert (completed.exit_code, completed.stdout) == (5, b"last\n")
+    assert (tmp_path / "done").exists()
+
+
+async def test_a_daemon_that_forks_twice_and_lets_its_parent_end_is_ended(processes: Processes, tmp_path: Path) -> None:
+    script = """
+import os, sys
+if os.fork(): os._exit(0)
+os.setsid()
+if os.fork(): os._exit(0)
+null = os.open("/dev/null", os.O_RDWR)
+for number in range(3): os.dup2(null, number)
+open("pid", "w").write(str(os.getpid()))
+os.execvp("sleep", ["sleep", "1000"])
+"""
+    completed = await sh(processes, f"{sys.executable} -c '{script}'; until test -s pid; do :; done", cwd=tmp_path)
+    assert (completed.exit_code, completed.leftovers) == (0, (int((tmp_path / "pid").read_text()),))
+    assert gone(completed.leftovers[0])
 
 
 # What it prints
@@ -342,7 +439,7 @@ async def test_a_pid_that_has_become_anothers_is_left_alone(processes: Processes
     assert now is not None
     before = ProcessIdentity(pid=other.pid, started_ticks=now.started_ticks - 100, session_id=other.pid)
     assert await processes.end_remains(before, mark=ATTEMPT) == ()
-    Process(pid=other.pid, dead=False, session_id=other.pid, started_ticks=now.started_ticks - 100).send(signal.SIGKILL)
+    assert not replace(now, started_ticks=now.started_ticks - 100).send(signal.SIGKILL)
     with pytest.raises(subprocess.TimeoutExpired):
         await asyncio.to_thread(other.wait, 0.2)
     other.kill()
@@ -364,7 +461,7 @@ async def test_a_session_of_other_people_is_left_alone(
     await asyncio.to_thread(leader.wait)
     assert member is not None
     if later_in_ours:
-        monkeypatch.setattr("rollbackd.action.kin._cgroup", lambda pid: b"0::/rollbackd.service" if pid == "self" else b"0::/user.slice")
+        monkeypatch.setattr("rollbackd.action.kin._own_cgroup", lambda: b"0::/rollbackd.service")
     ticks = member.started_ticks + (0 if later_in_ours else 1)
     ours = ProcessIdentity(pid=leader.pid, started_ticks=ticks, session_id=leader.pid)
     assert await processes.end_remains(ours, mark=ATTEMPT) == ()
@@ -374,26 +471,71 @@ async def test_a_session_of_other_people_is_left_alone(
 
 
 ADOPTIVE = """
-import asyncio, ctypes, os
+import asyncio, os, sys
 from datetime import timedelta
 from pathlib import Path
 from rollbackd.action.process import Processes
 
-ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans come to us, as they do to process 1 of a container
-argv = ["sh", "-c", "sleep 1000 &"]
-run = Processes(grace=timedelta(0)).run(argv, env={"PATH": os.environ["PATH"]}, timeout=timedelta(minutes=1), cwd=Path("/"))
-assert len(asyncio.run(run).leftovers) == 1
-try:
-    os.waitpid(-1, os.WNOHANG)
-except ChildProcessError:
-    print("no zombie")
+async def main(script):
+    processes = Processes(grace=timedelta(milliseconds=100), adopt_orphans=True)
+    where = {"env": {"PATH": os.environ["PATH"]}, "timeout": timedelta(minutes=1), "cwd": Path.cwd()}
+    completed = await processes.run(["sh", "-c", script], **where)
+    print(len(completed.leftovers), len(completed.survivors), completed.exit_code)
+    await processes.run(["true"], **where)
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        print("no child")
+
+asyncio.run(main(sys.argv[1]))
 """
 
 
-async def test_as_process_1_of_a_container_it_leaves_no_zombie() -> None:
-    script = [sys.executable, "-c", ADOPTIVE]
-    ended = await asyncio.to_thread(subprocess.run, script, env=CHECKOUT, check=True, capture_output=True, text=True)
-    assert ended.stdout == "no zombie\n"
+def adopted(script: str, cwd: Path) -> list[str]:
+    """What a daemon says that adopts orphans, as process 1 of a container does in any case."""
+    argv = [sys.executable, "-c", ADOPTIVE, script]
+    said = subprocess.run(argv, env=CHECKOUT, cwd=cwd, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line for line in said if "left_behind" not in line]
+
+
+@pytest.mark.parametrize(
+    ("script", "leftovers"),
+    [
+        ("sleep 1000 &", 1),
+        ("sleep 0.02 & (sleep 0.01 &)", 0),  # gone by themselves, and still to be taken note of
+        ("env -i setsid sh -c 'echo $$ > pid; exec sleep 1000' >/dev/null 2>&1 & until test -s pid; do :; done", 1),
+        ("(env -i setsid sh -c '(exec sleep 1000) & touch pid' >/dev/null 2>&1 &); until test -e pid; do :; done", 1),
+    ],
+)
+async def test_a_daemon_finds_every_orphan_and_leaves_no_zombie(tmp_path: Path, script: str, leftovers: int) -> None:
+    """Also one with neither our session, nor our mark, nor our pipes."""
+    assert await asyncio.to_thread(adopted, script, tmp_path) == [f"{leftovers} 0 0", "no child"]
+
+
+TWO = """
+import asyncio, os
+from datetime import timedelta
+from pathlib import Path
+from rollbackd.action.process import Processes
+
+async def main():
+    processes = Processes(grace=timedelta(milliseconds=100), adopt_orphans=True)
+    where = {"env": {"PATH": os.environ["PATH"]}, "timeout": timedelta(minutes=1), "cwd": Path.cwd()}
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(processes.run(["sh", "-c", "until test -e go; do sleep 0.01; done"], **where))
+        script = "env -i setsid sh -c 'touch left; exec sleep 1000' >/dev/null 2>&1 & until test -e left; do :; done"
+        completed = await processes.run(["sh", "-c", script], **where)
+        Path("go").touch()
+    print(len(completed.leftovers), len(other.result().leftovers), other.result().exit_code)
+
+asyncio.run(main())
+"""
+
+
+async def test_while_others_run_an_orphan_waits_for_the_last_of_them(tmp_path: Path) -> None:
+    argv = [sys.executable, "-c", TWO]
+    ended = await asyncio.to_thread(subprocess.run, argv, env=CHECKOUT, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert ended.stdout.splitlines()[-1] == "0 1 0"
 
 
 async def test_without_setpriv_it_works_and_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,26 +1,32 @@
 """The steps of a plan, in order, each attempt journaled, also after a restart."""
 
 import asyncio
+import signal
+import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from rollbackd.action.commands import Ended
+from rollbackd.action.doubt import how_to_find_out
 from rollbackd.action.runner import Gate, Refusal, RunResult, RunStatus
-from rollbackd.errors import TemporaryError
+from rollbackd.errors import TemporaryError, UncertainError
 from rollbackd.failpoints import FailpointError
 from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.condition import Condition
 from rollbackd.model.policy import SecretRef
 from rollbackd.model.reason import Reason
-from rollbackd.model.runbook import CredentialRef, EnvironmentValue, OnFailure, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
+from rollbackd.model.runbook import CredentialRef, EnvironmentValue, HttpAsk, OnFailure, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
 from tests.fakes.processes import children, eventually, open_files
 from tests.fakes.rollout import Rollout
 
 SUCCEEDED, FAILED, UNCERTAIN = AttemptStatus.SUCCEEDED, AttemptStatus.FAILED, AttemptStatus.UNCERTAIN
 SHORT = timedelta(milliseconds=150)
+AS_JSON = """./tool live | sed 's/.*/"&"/' | paste -sd, | sed 's/.*/[&]/'"""
 
 
 @pytest.fixture
@@ -121,6 +127,73 @@ async def test_a_timeout_ends_as_it_is_observed(rollout: Rollout) -> None:
     assert (await rollout.run(rollout.deploy(timeout=SHORT), first_index=2)).status is RunStatus.UNCERTAIN
     assert (await rollout.run(rollout.deploy(timeout=SHORT, probe=False), first_index=3)).status is RunStatus.FAILED
     assert rollout.journal.last().status is AttemptStatus.TIMED_OUT
+
+
+async def test_a_failure_that_cannot_be_looked_into_is_no_failure_that_may_be_repeated(rollout: Rollout) -> None:
+    """Its server may have accepted: the client only says that it has heard of none of it."""
+    rollout.tool.behave(after="echo 502 from the API; exit 1", asked="exit 1")
+    result = await rollout.run(rollout.deploy(idempotent=True, retries=3))
+    assert (result.status, result.reason) == (RunStatus.UNCERTAIN, Reason.STEP_UNCERTAIN)
+    assert rollout.journal.statuses() == [UNCERTAIN]
+    assert len(rollout.tool.effects()) == 1
+
+
+@pytest.mark.parametrize("after", ["exit 1", "sleep 60"])  # failed, timed out
+async def test_before_it_is_tried_again_the_effect_has_time_to_show(rollout: Rollout, after: str) -> None:
+    rollout.tool.behave(after=after, asked="if ! test -e asked-before; then touch asked-before; echo img:v2; exit; fi")
+    result = await rollout.run(rollout.deploy(idempotent=True, retries=3, timeout=timedelta(seconds=1)))
+    assert result.status is RunStatus.SUCCEEDED
+    assert rollout.tool.effects() == [(rollout.attempt(0, 1), "img:v1")]
+
+
+async def test_what_cannot_be_ended_may_yet_do_its_work_so_nothing_is_repeated(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = rollout.commands.run
+
+    async def leaving_one(*arguments: Any, **how: Any) -> Ended:
+        ended = await run(*arguments, **how)
+        return replace(ended, completed=replace(ended.completed, survivors=(7,)))
+
+    monkeypatch.setattr(rollout.commands, "run", leaving_one)
+    rollout.tool.behave(before="exit 1")
+    result = await rollout.run(rollout.deploy(idempotent=True, retries=3))
+    assert result.status is RunStatus.UNCERTAIN
+    assert rollout.journal.statuses() == [UNCERTAIN]
+    assert "left behind and still running, it could not be ended: process 7" in result.detail
+
+
+# All steps
+
+
+async def test_that_every_step_succeeded_is_a_claim_until_the_target_runs(rollout: Rollout) -> None:
+    """A step without a probe, and a tool that exits with 0 and has done nothing: the watch would say that the release was innocent."""
+    rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
+    rollout.tool.behave(before="exit 0")
+    result = await rollout.run(rollout.deploy(probe=False))
+    assert (result.status, result.reason, result.step) == (RunStatus.UNCERTAIN, Reason.STEP_UNCERTAIN, None)
+    assert result.detail == "every step succeeded, but running is img:v2; to find out run `./tool live` and look for v1 or img:v1"
+
+
+@pytest.mark.parametrize("asked", ["if ! test -e asked; then touch asked; echo img:v2; exit; fi", "echo img:v2"])  # later; beside the old
+async def test_the_target_is_waited_for_and_need_not_be_everywhere(rollout: Rollout, asked: str) -> None:
+    rollout.policy = replace(rollout.policy, running_version=Probe(ask=RunAsk(argv=("sh", "-c", AS_JSON), jmespath="[]")))
+    rollout.tool.behave(asked=asked)
+    assert await rollout.run(rollout.deploy(probe=False)) == RunResult(status=RunStatus.SUCCEEDED)
+
+
+async def test_that_it_cannot_be_asked_what_runs_is_said_and_left_to_the_watch(rollout: Rollout) -> None:
+    rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
+    rollout.tool.behave(asked="exit 3")
+    result = await rollout.run(rollout.deploy(probe=False))
+    assert result == RunResult(status=RunStatus.SUCCEEDED, detail="what runs now: cannot tell: exit 3")
+
+
+async def test_a_runbook_that_runs_nothing_brings_nothing_back(rollout: Rollout) -> None:
+    rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
+    step = Step(name="ask", action=Wait(until=rollout.asks_live(equals="img:v2")), timeout=timedelta(seconds=30))
+    assert (await rollout.run(step)).status is RunStatus.SUCCEEDED
+
+
+# What is left
 
 
 async def test_what_a_command_leaves_behind_is_said(rollout: Rollout) -> None:
@@ -344,7 +417,10 @@ async def test_the_running_version_speaks_for_the_first_command_only(rollout: Ro
         await eventually((tmp_path / "started").exists)
         running.cancel()
     assert rollout.journal.statuses() == [SUCCEEDED, AttemptStatus.STARTED]
-    assert (await rollout.run(step, later)).detail == "the step has no probe"
+    assert (await rollout.run(step, later)).detail == (
+        f"nobody knows whether it happened: attempt {rollout.attempt(1, 1)} ran `sh -c 'touch started; sleep 60'` "
+        "(cut off; the step has no probe); look at the service itself, for no probe asks about this"
+    )
     assert rollout.journal.statuses() == [SUCCEEDED, UNCERTAIN]
 
 
@@ -425,6 +501,57 @@ async def test_a_store_that_does_not_answer_does_not_hold_the_run_for_ever(rollo
     monkeypatch.setattr("rollbackd.action.journal._PATIENCE", SHORT)
     with pytest.raises(TemporaryError, match="the store did not answer"):
         await rollout.run(rollout.deploy())
+
+
+async def test_who_is_asked_is_told_what_was_run_what_was_seen_and_what_to_run(rollout: Rollout) -> None:
+    rollout.tool.behave(asked="echo 'fly: no route to host' >&2; exit 3")
+    result = await rollout.run(rollout.deploy())
+    assert result.detail == (
+        f"nobody knows whether it happened: attempt {rollout.attempt(0, 1)} ran `./tool deploy img:v1` "
+        "(exit 0; cannot tell: exit 3 fly: no route to host); to find out run `./tool live` and look for img:v1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("ask", "advice"),
+    [
+        (HttpAsk(url="https://api.example.com/version"), "get https://api.example.com/version"),
+        (PromqlAsk(query="sum(up)"), "ask Prometheus for sum(up)"),
+        (RunAsk(argv=("fly", "status", "--app", "${service.name}")), "run `fly status --app api`"),
+    ],
+)
+def test_whatever_could_have_told_is_named(rollout: Rollout, ask: HttpAsk | PromqlAsk | RunAsk, advice: str) -> None:
+    told = how_to_find_out(Probe(ask=ask), rollout.plan(rollout.sh("true")), rollout.policy)
+    assert told == f"to find out {advice} and look for v1 or img:v1"
+
+
+async def test_remains_that_cannot_be_ended_go_to_a_person_and_the_attempt_has_an_outcome(
+    rollout: Rollout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rollout.tool.behave(before="touch started; sleep 60")
+    await cut_off(rollout, rollout.deploy(idempotent=True), tmp_path / "started")
+
+    async def undying(*_: object, mark: str) -> tuple[int, ...]:
+        raise UncertainError(f"process 7 of {mark} does not die")
+
+    monkeypatch.setattr(rollout.commands, "end_remains", undying)
+    result = await rollout.run(rollout.deploy(idempotent=True))
+    assert (result.status, result.detail) == (RunStatus.UNCERTAIN, f"process 7 of {rollout.attempt(0, 1)} does not die")
+    assert rollout.journal.statuses() == [UNCERTAIN]
+    assert rollout.tool.effects() == []
+
+
+async def test_a_run_that_does_not_go_on_leaves_nothing_running_and_nothing_open(rollout: Rollout, tmp_path: Path) -> None:
+    rollout.tool.behave(before="touch started; sleep 60")
+    await cut_off(rollout, rollout.deploy(), tmp_path / "started")
+    mark = {"ROLLBACKD_ATTEMPT": rollout.attempt(0, 1)}
+    orphan = subprocess.Popen(["sleep", "1000"], env=mark, start_new_session=True)  # noqa: ASYNC220 - a spawn, as short as any
+    await rollout.runner().leave(rollout.incident, "release v1 is marked bad")
+    assert await asyncio.to_thread(orphan.wait) == -signal.SIGKILL
+    assert rollout.journal.statuses() == [UNCERTAIN]
+    assert rollout.journal.last().detail == "cut off, and not observed: release v1 is marked bad"
+    await rollout.runner().leave(rollout.incident, "said again")
+    assert rollout.journal.last().detail == "cut off, and not observed: release v1 is marked bad"
 
 
 # Waiting and verifying

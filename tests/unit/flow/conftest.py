@@ -80,6 +80,8 @@ class Stage:
         self.store = store
         self.clock = clock
         self.stations: dict[Phase, Station] = {}
+        self.left: list[str] = []
+        self.leaving: Exception | None = None
         self.bell = Bell()
         self.teller = RecordingTeller()
         self.metrics = Metrics()
@@ -95,6 +97,11 @@ class Stage:
 
             return ask
 
+        async def leave(incident: Incident, why: str) -> None:
+            self.left.append(f"{incident.id}: {why}")
+            if self.leaving is not None:
+                raise self.leaving
+
         async with Supervisor() as supervisor:
             conductor = Conductor(
                 services=services or {"api": POLICY},
@@ -105,6 +112,7 @@ class Stage:
                     escalated=station(Phase.ESCALATED),
                     rolling_back=station(Phase.ROLLING_BACK),
                     watching=station(Phase.WATCHING),
+                    leave=leave,
                 ),
                 pinned=self.pinned,
                 story=self.story,

@@ -70,6 +70,18 @@ class TestTrouble:
         assert "look at the service" in incident.detail
         assert (incident.rollback_ended_at is not None) is (phase is Phase.ROLLING_BACK), "what was run counts for the cooldown"
         assert stage.teller.told[-1][0] == outcome
+        assert stage.left == (["i1: rollbackd itself failed"] if phase is Phase.ROLLING_BACK else []), "nothing of it keeps running"
+
+    async def test_what_cannot_be_cleared_up_either_ends_all_the_same(self, stage: Stage) -> None:
+        async def broken(_incident: Incident, _policy: ServicePolicy) -> Move:
+            raise ZeroDivisionError("a bug")
+
+        stage.stations[Phase.ROLLING_BACK] = broken
+        stage.leaving = ZeroDivisionError("the same bug")
+        await stage.open(phase=Phase.ROLLING_BACK, rollback_started_at=NOW)
+        async with stage.conducting() as conductor:
+            await conductor.start()
+            assert (await stage.told()).outcome is Outcome.FAILED
 
     async def test_a_config_that_is_gone_ends_it_and_people_hear_of_it_without_a_report(self, stage: Stage) -> None:
         await stage.open(snapshot="0" * 64)

@@ -20,7 +20,7 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus
-from rollbackd.model.runbook import Run, Runbook, RunbookKind, Step
+from rollbackd.model.runbook import Probe, Run, RunAsk, Runbook, RunbookKind, Step
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Refreshed
 from rollbackd.store.store import Store
@@ -46,8 +46,12 @@ class ScriptedRunner:
         self._store = store
         self._ends = ends
         self.ran = False
+        self.left: list[str] = []
         self.goes_on = asyncio.Event()
         self.goes_on.set()
+
+    async def leave(self, incident_id: str, why: str) -> None:
+        self.left.append(f"{incident_id}: {why}")
 
     async def run(
         self,
@@ -248,6 +252,15 @@ class TestRefusedBeforeTheFirstStep:
     async def test_the_plan_is_no_longer_the_one_that_was_decided_on(self, scene: Scene) -> None:
         await scene.begin(plan="another")
         assert (await scene.ended()).incident.reason is Reason.OUTDATED_PLAN
+        assert scene.runner.left == ["i1: the plan is no longer the one that was decided on"], "it may have been cut off in the middle"
+
+    async def test_who_is_asked_is_told_what_to_run(self, scene: Scene) -> None:
+        await scene.begin()
+        assert scene.incident is not None
+        policy = replace(ROLLING, running_version=Probe(ask=RunAsk(argv=("fly", "status"))))
+        unknown = RunningVersion(reason=Reason.RUNNING_VERSION_UNKNOWN, detail="cannot tell: exit 1")
+        move = await scene.roll(running=unknown).rolling_back(scene.incident, policy)
+        assert move.incident.detail == "deploy: cannot tell: exit 1; to find out run `fly status` and look for v1 or image:1"
 
     async def test_the_target_is_gone(self, scene: Scene) -> None:
         await scene.begin(V2)
