@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,12 +32,14 @@ from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
 from rollbackd.flow.operator import Operator
 from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.progress import Progress
 from rollbackd.flow.readiness import Examiner, recorded
 from rollbackd.flow.reopen import Reopen
 from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.roll import Roll
 from rollbackd.flow.rounds import Rounds
 from rollbackd.flow.story import Story
+from rollbackd.flow.timekeeper import Timekeeper
 from rollbackd.flow.truncated import TruncatedAlerts
 from rollbackd.intake.auth import Tokens
 from rollbackd.intake.routing import Routing
@@ -84,7 +87,7 @@ class Daemon:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, *, clock: Clock | None = None, systemd: sdnotify.SystemdNotifier | None = None
+    settings: Settings, *, clock: SystemClock | None = None, systemd: sdnotify.SystemdNotifier | None = None
 ) -> AsyncIterator[Daemon]:
     """The daemon for these settings, listening and resumed; leaving it stops what runs, in order, and keeps everything resumable.
 
@@ -93,16 +96,18 @@ async def running(
     """
     clock = clock or SystemClock()
     systemd = systemd or sdnotify.SystemdNotifier(None)
-    serving_since = clock.now()
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         sentry = await stack.enter_async_context(Sentry.from_settings(settings.sentry))
         store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed))
         clients = await stack.enter_async_context(_clients(settings, clock, metrics))
         spare = await stack.enter_async_context(_clients(settings, clock, metrics))  # for what is never urgent
-        schedule = await stack.enter_async_context(Schedule(on_error=_job_failed))
+        schedule = await stack.enter_async_context(Schedule(on_error=_job_failed, clock=clock))
         supervisor = await stack.enter_async_context(Supervisor())
 
+        timekeeper = Timekeeper(clock, services=settings.services.values(), store=store, schedule=schedule, metrics=metrics)
+        await timekeeper.start()
+        serving_since = clock.now()
         measurer = Measurer(clients)
         commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
         prober = Prober(commands, measurer, clock)
@@ -134,6 +139,7 @@ async def running(
             clock=clock,
         )
         observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
+        progress = Progress(clock)
         conductor = Conductor(
             services=settings.services,
             store=store,
@@ -148,6 +154,7 @@ async def running(
             story=story,
             bell=bell,
             supervisor=supervisor,
+            progress=progress,
             clock=clock,
         )
         reopen = Reopen(services=settings.services, store=store, sources=sources, conductor=conductor, clock=clock)
@@ -201,7 +208,9 @@ async def running(
                 reporting=reporting,
                 readiness=rounds.of,
                 diagnose=Doctor(settings=settings, store=store, rounds=rounds, clients=spare, serving_since=serving_since).diagnose,
-                status=lambda: DaemonStatus(started_at=serving_since, ready=True, why_not="", version=__version__),
+                status=lambda: DaemonStatus(
+                    started_at=serving_since, ready=True, why_not="", version=__version__, clock_ahead=timekeeper.ahead
+                ),
                 people=Tokens.of_people(settings),
             )
         )
@@ -212,8 +221,9 @@ async def running(
         for client in clients.values():
             supervisor.spawn("warm up", client.warm_up())
         supervisor.spawn("truncated alerts", truncated.run())
+        supervisor.spawn("own time", timekeeper.run())
         supervisor.spawn("event loop lag", measure_lag(metrics, clock))
-        supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
+        supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=partial(_go_on, progress, store)))
         url = await stack.enter_async_context(_listening(application, settings))
         _log.info("listening", url=url, services=len(settings.services), version=__version__)
         stack.enter_context(rounds.made(schedule))
@@ -222,6 +232,12 @@ async def running(
         systemd.stopping()
         _log.info("stopping")
         await roll.stop(grace=settings.shutdown_grace)
+
+
+async def _go_on(progress: Progress, store: Store) -> None:
+    """Raises TemporaryError where something hangs: a task of the conductor, or the store."""
+    progress.check()
+    await store.ping()
 
 
 @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Final
 
 from rollbackd.action.runner import Gate, Refusal, Runner, RunResult, RunStatus
 from rollbackd.clock import Clock
+from rollbackd.decision.record import span
 from rollbackd.errors import RefusedError, RollbackdError
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
@@ -25,6 +26,8 @@ from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 from rollbackd.supervisor import together
 
+_STILL_TRUE: Final = timedelta(minutes=1)
+"""From the decision to the first step it takes a second; what is decided is not true for ever."""
 _LONGEST_HOLD: Final = timedelta(seconds=15)  # between two looks at a pause, or at an abort; either rings the bell
 
 
@@ -77,7 +80,7 @@ class Roll:
     async def _run(self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release) -> RunResult:
         async def still_as_decided() -> Refusal | None:
             """Compare-and-set on the running version; the marks are set between this and the first step."""
-            refusal = await self._compare(incident, policy, suspect, target)
+            refusal = await self._compare(incident, policy, suspect, target) or self._too_late(incident)
             if refusal is None:
                 await self._begin(incident, suspect, target)
             return refusal
@@ -146,6 +149,14 @@ class Roll:
         if suspect is not None and not running.answers <= expected:
             return Refusal(Reason.RUNNING_VERSION_CHANGED, f"running is {seen}, decided was about {suspect.version}")
         return None
+
+    def _too_late(self, incident: Incident) -> Refusal | None:
+        """The machine slept, or was down, or a pause held the first step: what was measured before says nothing about now (I3)."""
+        decided_at = incident.rollback_started_at if incident.requested_by else incident.decided_at
+        age = self._clock.now() - (decided_at or incident.opened_at)
+        if age <= _STILL_TRUE:
+            return None
+        return Refusal(Reason.OUTDATED_PLAN, f"decided {span(age)} before the first step could start: look again, then approve")
 
     async def _compare_register(self, policy: ServicePolicy, suspect: Release | None) -> Refusal | None:
         """Without a probe the register is all there is: nothing else may have been released after the suspect."""

@@ -33,6 +33,7 @@ class DaemonStatus:
     ready: bool
     why_not: str
     version: str
+    clock_ahead: timedelta = timedelta(0)  # of the wall clock, where it was set
 
 
 class Operator(Protocol):

@@ -229,6 +229,7 @@ class StatusShape(TypedDict):
     started_at: str
     ready: bool
     why_not: str
+    clock_ahead_seconds: float
     services: int
     incidents_open: list[IncidentShape]
     pauses: list[PauseShape]
