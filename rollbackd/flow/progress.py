@@ -10,8 +10,8 @@ from rollbackd.errors import TemporaryError
 from rollbackd.model.incident import Phase
 from rollbackd.model.policy import ServicePolicy
 
-SOON: Final = timedelta(minutes=1)
-"""For what takes milliseconds, and on a store that hangs half a minute."""
+SOON: Final = timedelta(seconds=30)
+"""For what takes milliseconds, and is refused by then where the store hangs."""
 
 
 class Progress:
@@ -45,8 +45,8 @@ def longest_visit(phase: Phase, policy: ServicePolicy) -> timedelta:
     match phase:
         case Phase.ROLLING_BACK:
             steps = policy.runbook.steps if policy.runbook else ()
-            return SOON + 2 * sum(((1 + step.retries) * (step.timeout + SOON) for step in steps), timedelta(0))
+            return 2 * sum(((1 + step.retries) * (step.timeout + 2 * SOON) for step in steps), SOON)
         case Phase.WATCHING:
-            return 2 * policy.watch.duration + 10 * SOON
+            return 2 * policy.watch.duration + 20 * SOON
         case _:
-            return policy.recheck_every + max(policy.give_up_after, SOON)
+            return policy.recheck_every + max(policy.give_up_after, 2 * SOON)

@@ -151,7 +151,10 @@ class Roll:
         return None
 
     def _too_late(self, incident: Incident) -> Refusal | None:
-        """The machine slept, or was down, or a pause held the first step: what was measured before says nothing about now (I3)."""
+        """The machine slept, or was down, or a pause held the first step: what was measured before says nothing about now (I3).
+
+        What rollbackd decided by itself is judged again; a person who asked for it is asked again.
+        """
         decided_at = incident.rollback_started_at if incident.requested_by else incident.decided_at
         age = self._clock.now() - (decided_at or incident.opened_at)
         if age <= _STILL_TRUE:
@@ -201,6 +204,8 @@ class Roll:
                 return Move.close(replace(ended, reason=Reason.STEP_FAILED), Outcome.FAILED)
             case RunStatus.ABORTED:
                 return Move.close(replace(ended, reason=Reason.ABORTED), Outcome.ABORTED)
+            case RunStatus.REFUSED if incident.requested_by is None and self._too_late(incident):
+                return Move.to(Event.WITHDRAW, replace(ended, judging_since=now))
             case _:
                 return Move.to(Event.ESCALATE, replace(ended, reason=result.reason or Reason.STEP_UNCERTAIN, escalated_at=now))
 

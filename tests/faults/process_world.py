@@ -12,7 +12,7 @@ import aiohttp
 from rollbackd.demo.servers import free_port
 from tests.flow.world import World
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class ProcessWorld(World):
