@@ -105,8 +105,7 @@ async def running(
         schedule = await stack.enter_async_context(Schedule(on_error=_job_failed, clock=clock))
         supervisor = await stack.enter_async_context(Supervisor())
 
-        timekeeper = Timekeeper(clock, services=settings.services.values(), store=store, schedule=schedule, metrics=metrics)
-        await timekeeper.start()
+        timekeeper = await Timekeeper.started(clock, settings.services.values(), store, schedule, metrics)
         serving_since = clock.now()
         measurer = Measurer(clients)
         commands = Commands(Processes(), Environments(os.environ, _secret), cwd=store.directory)
@@ -139,7 +138,6 @@ async def running(
             clock=clock,
         )
         observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
-        progress = Progress(clock)
         conductor = Conductor(
             services=settings.services,
             store=store,
@@ -154,7 +152,6 @@ async def running(
             story=story,
             bell=bell,
             supervisor=supervisor,
-            progress=progress,
             clock=clock,
         )
         reopen = Reopen(services=settings.services, store=store, sources=sources, conductor=conductor, clock=clock)
@@ -220,10 +217,13 @@ async def running(
         _schedule_sweeps(schedule, settings, store, clock, reopen, aftercare)
         for client in clients.values():
             supervisor.spawn("warm up", client.warm_up())
-        supervisor.spawn("truncated alerts", truncated.run())
-        supervisor.spawn("own time", timekeeper.run())
-        supervisor.spawn("event loop lag", measure_lag(metrics, clock))
-        supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=partial(_go_on, progress, store)))
+        for name, goes_on in {
+            "truncated alerts": truncated.run(),
+            "own time": timekeeper.run(),
+            "event loop lag": measure_lag(metrics, clock),
+            "watchdog": sdnotify.feed_watchdog(systemd, clock, progress=partial(_go_on, conductor.progress, store)),
+        }.items():
+            supervisor.spawn(name, goes_on)
         url = await stack.enter_async_context(_listening(application, settings))
         _log.info("listening", url=url, services=len(settings.services), version=__version__)
         stack.enter_context(rounds.made(schedule))

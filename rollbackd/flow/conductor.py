@@ -69,7 +69,6 @@ class Conductor:
         story: Story,
         bell: Bell,
         supervisor: Supervisor,
-        progress: Progress,
         clock: Clock,
     ) -> None:
         self._services = services
@@ -79,7 +78,7 @@ class Conductor:
         self._story = story
         self._bell = bell
         self._supervisor = supervisor
-        self._progress = progress
+        self.progress = Progress(clock)
         self._clock = clock
         self._arrived = asyncio.Event()
         self._running: set[str] = set()
@@ -120,7 +119,7 @@ class Conductor:
                 self._arrived.set()
 
     async def _unhandled(self) -> tuple[StoredAlert, ...]:
-        with self._progress.within(SOON, "what alerts there are"):
+        with self.progress.within(SOON, "what alerts there are"):
             return await self._store.alerts.unhandled()
 
     async def _take_each(self, stored: Iterable[StoredAlert]) -> None:
@@ -128,7 +127,7 @@ class Conductor:
         errors = []
         for each in stored:
             try:
-                with self._progress.within(SOON, "the next alert"):
+                with self.progress.within(SOON, "the next alert"):
                     await self._take(each)
             except Exception as e:  # noqa: BLE001 - raised below
                 errors.append(e)
@@ -199,7 +198,7 @@ class Conductor:
                             continue  # it may have been re-opened since it was read
                         return
                     if incident.phase is Phase.CLOSED:
-                        with self._progress.within(2 * SOON, f"the end of {incident_id}"):
+                        with self.progress.within(2 * SOON, f"the end of {incident_id}"):
                             await self._tell_the_end(incident, with_report=not trouble.is_hopeless)
                     elif trouble.is_hopeless:
                         await self._give_up(incident)
@@ -221,7 +220,7 @@ class Conductor:
     async def _visit(self, incident: Incident) -> Incident | None:
         """One station, and the wait that it asks for. None: whoever goes on has to read how the incident stands."""
         policy = await self._pinned.policy_of(incident)
-        with self._progress.within(longest_visit(incident.phase, policy), f"{incident.id}, {incident.phase}"):
+        with self.progress.within(longest_visit(incident.phase, policy), f"{incident.id}, {incident.phase}"):
             return await self._visited(incident, policy)
 
     async def _visited(self, incident: Incident, policy: ServicePolicy) -> Incident | None:

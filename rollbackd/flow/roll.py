@@ -204,10 +204,15 @@ class Roll:
                 return Move.close(replace(ended, reason=Reason.STEP_FAILED), Outcome.FAILED)
             case RunStatus.ABORTED:
                 return Move.close(replace(ended, reason=Reason.ABORTED), Outcome.ABORTED)
-            case RunStatus.REFUSED if incident.requested_by is None and self._too_late(incident):
-                return Move.to(Event.WITHDRAW, replace(ended, judging_since=now))
             case _:
-                return Move.to(Event.ESCALATE, replace(ended, reason=result.reason or Reason.STEP_UNCERTAIN, escalated_at=now))
+                return self._handed_back(ended, result)
+
+    def _handed_back(self, ended: Incident, result: RunResult) -> Move:
+        """To a person; but where nothing was run on a decision that is too old, and nobody asked for it, to the next look."""
+        now = self._clock.now()
+        if ended.rollback_started_at is None and ended.requested_by is None and self._too_late(ended):
+            return Move.to(Event.WITHDRAW, replace(ended, judging_since=now))
+        return Move.to(Event.ESCALATE, replace(ended, reason=result.reason or Reason.STEP_UNCERTAIN, escalated_at=now))
 
 
 def _names(release: Release | None) -> frozenset[str]:

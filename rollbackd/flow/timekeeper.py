@@ -49,9 +49,7 @@ class Kept:
 
 
 class Timekeeper:
-    def __init__(
-        self, clock: SystemClock, *, services: Iterable[ServicePolicy], store: Store, schedule: Schedule, metrics: Metrics
-    ) -> None:
+    def __init__(self, clock: SystemClock, services: Iterable[ServicePolicy], store: Store, schedule: Schedule, metrics: Metrics) -> None:
         self._clock = clock
         self._longest_cooldown = max((policy.cooldown for policy in services), default=timedelta(0))
         self._store = store
@@ -67,7 +65,17 @@ class Timekeeper:
         """How far the wall clock was set ahead of own time."""
         return self._clock.ahead()
 
-    async def start(self) -> None:
+    @classmethod
+    async def started(
+        cls, clock: SystemClock, services: Iterable[ServicePolicy], store: Store, schedule: Schedule, metrics: Metrics
+    ) -> Self:
+        """With a clock that goes on in the time of the process before."""
+        timekeeper = cls(clock, services, store, schedule, metrics)
+        await timekeeper._take_over()
+        await timekeeper.look()
+        return timekeeper
+
+    async def _take_over(self) -> None:
         """Go on in the time of the process before. After another boot only the wall clock knows how long ago that was, but a rollback
         that lies ahead of it has happened all the same.
         """
@@ -77,7 +85,6 @@ class Timekeeper:
         else:
             newest = await self._store.incidents.newest_rollback()
             self._clock.booted_at += max((newest or self._clock.now()) - self._clock.now(), timedelta(0))
-        await self.look()
 
     async def run(self) -> None:
         while True:

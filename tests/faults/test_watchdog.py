@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -32,7 +32,7 @@ class Systemd:
             "WATCHDOG_USEC": str(watchdog // timedelta(microseconds=1)),
         }
 
-    def __enter__(self) -> "Systemd":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -15,7 +15,6 @@ from rollbackd.flow.bell import Bell
 from rollbackd.flow.conductor import Conductor, Stations
 from rollbackd.flow.move import Move
 from rollbackd.flow.pinned import Pinned
-from rollbackd.flow.progress import Progress
 from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.story import Story
 from rollbackd.model.alert import AlertEvent, AlertStatus
@@ -103,7 +102,6 @@ class Stage:
                 story=self.story,
                 bell=self.bell,
                 supervisor=supervisor,
-                progress=Progress(self.clock),
                 clock=self.clock,
             )
             yield conductor
