@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
 from rollbackd.flow.operator import Operator
 from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.progress import Progress
 from rollbackd.flow.readiness import Examiner, recorded
 from rollbackd.flow.reload import Reloads
 from rollbackd.flow.reopen import Reopen
@@ -38,6 +40,7 @@ from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.roll import Roll
 from rollbackd.flow.rounds import Rounds
 from rollbackd.flow.story import Story
+from rollbackd.flow.timekeeper import Timekeeper
 from rollbackd.flow.truncated import TruncatedAlerts
 from rollbackd.intake.webhook import Webhook
 from rollbackd.notify.sentry import Sentry
@@ -85,7 +88,7 @@ class Daemon:
 async def running(
     settings: Settings,
     *,
-    clock: Clock | None = None,
+    clock: SystemClock | None = None,
     systemd: sdnotify.SystemdNotifier | None = None,
     reload_asked: asyncio.Event | None = None,
     processes: Processes | None = None,
@@ -99,16 +102,17 @@ async def running(
     """
     clock = clock or SystemClock()
     systemd = systemd or sdnotify.SystemdNotifier(None)
-    serving_since = clock.now()
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         sentry = await stack.enter_async_context(Sentry.from_settings(settings.sentry))
         store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed))
-        in_use = InUse(prepare(settings, read_at=serving_since, clock=clock, metrics=metrics))
-        stack.push_async_callback(in_use.close)
-        schedule = await stack.enter_async_context(Schedule(on_error=_job_failed))
+        schedule = await stack.enter_async_context(Schedule(on_error=_job_failed, clock=clock))
         supervisor = await stack.enter_async_context(Supervisor())
 
+        timekeeper = await Timekeeper.started(clock, settings.services.values(), store, schedule, metrics)
+        serving_since = clock.now()
+        in_use = InUse(prepare(settings, read_at=serving_since, clock=clock, metrics=metrics))
+        stack.push_async_callback(in_use.close)
         measurer = Measurer(in_use.clients)
         commands = Commands(processes or Processes(), Environments(os.environ, _secret), cwd=store.directory)
         prober = Prober(commands, measurer, clock)
@@ -212,7 +216,9 @@ async def running(
                 reporting=reporting,
                 readiness=rounds.of,
                 diagnose=Doctor(in_use=in_use, store=store, rounds=rounds).diagnose,
-                status=lambda: DaemonStatus(started_at=serving_since, ready=True, why_not="", version=__version__),
+                status=lambda: DaemonStatus(
+                    started_at=serving_since, ready=True, why_not="", version=__version__, clock_ahead=timekeeper.ahead
+                ),
                 reload=lambda by: reloads.reload(by=by),
                 refusal=lambda: reloads.refusal,
             )
@@ -223,13 +229,17 @@ async def running(
         _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reloads)
         for client in in_use.clients.values():
             supervisor.spawn("warm up", client.warm_up())
-        supervisor.spawn("truncated alerts", truncated.run())
-        supervisor.spawn("event loop lag", measure_lag(metrics, clock))
-        supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
+        for name, goes_on in {
+            "truncated alerts": truncated.run(),
+            "own time": timekeeper.run(),
+            "event loop lag": measure_lag(metrics, clock),
+            "watchdog": sdnotify.feed_watchdog(systemd, clock, progress=partial(_go_on, conductor.progress, store)),
+            "reloads": reloads.run(reload_asked or asyncio.Event()),
+        }.items():
+            supervisor.spawn(name, goes_on)
         url = await stack.enter_async_context(_listening(application, in_use))
         _log.info("listening", url=url, services=len(in_use.services), version=__version__)
         stack.enter_context(rounds.made(schedule))
-        supervisor.spawn("reloads", reloads.run(reload_asked or asyncio.Event()))
         systemd.ready()
         yield Daemon(
             url=url, store=store, conductor=conductor, operator=operator, aftercare=aftercare, reloads=reloads, supervisor=supervisor
@@ -237,6 +247,12 @@ async def running(
         systemd.stopping()
         _log.info("stopping")
         await roll.stop(grace=in_use.settings().shutdown_grace)
+
+
+async def _go_on(progress: Progress, store: Store) -> None:
+    """Raises TemporaryError where something hangs: a task of the conductor, or the store."""
+    progress.check()
+    await store.ping()
 
 
 def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart

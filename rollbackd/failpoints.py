@@ -1,4 +1,6 @@
-"""Named places where a test may kill, break or hang the daemon: `ROLLBACKD_FAILPOINT=name:kill|raise|hang`.
+"""Named places where a test may kill, break or hang the daemon: `ROLLBACKD_FAILPOINT=name:kill|raise|hang|block`.
+
+`hang` is one task that never goes on, `block` the whole event loop.
 
 Every journal write and step boundary has one. The registry is closed: reaching a name that is not in it is a bug, and a test
 enumerates it, so that a new write without a crash test fails the suite.
@@ -7,6 +9,7 @@ enumerates it, so that a new write without a crash test fails the suite.
 import asyncio
 import os
 import signal
+import threading
 from typing import Final
 
 FAILPOINTS: Final = frozenset({
@@ -46,5 +49,7 @@ async def reach(name: str) -> None:
             raise FailpointError(name)
         case "hang":
             await asyncio.Event().wait()
+        case "block":
+            threading.Event().wait()
         case _:
-            raise AssertionError(f"{ENVIRONMENT_VARIABLE}={wanted}:{action}: the action is kill, raise or hang")
+            raise AssertionError(f"{ENVIRONMENT_VARIABLE}={wanted}:{action}: the action is kill, raise, hang or block")

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 from rollbackd.action.kin import Kin, Orphans, Process
 from rollbackd.errors import UncertainError
+from rollbackd.supervisor import together
 
 _SOON_SECONDS: Final = 5.0  # a child that was killed in its first moments is gone at once
 
@@ -91,7 +92,7 @@ class Child:
 
 
 async def _first_of(*events: asyncio.Event) -> None:
-    async with asyncio.TaskGroup() as group:
+    async with together() as group:
         waiting = [group.create_task(event.wait()) for event in events]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:

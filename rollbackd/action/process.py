@@ -26,7 +26,6 @@ from rollbackd.action.pipe import OnLine, Pipe
 from rollbackd.errors import UncertainError
 from rollbackd.model.attempt import ProcessIdentity
 from rollbackd.model.process import Completed
-from rollbackd.supervisor import together
 
 OnStart = Callable[[ProcessIdentity], Awaitable[None]]
 

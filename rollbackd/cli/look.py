@@ -1,6 +1,7 @@
 """Commands that look: status, list, show, explain, logs, report, and where an alert would go."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 import click
@@ -12,6 +13,7 @@ from rollbackd.cli.options import json_option, url_option
 from rollbackd.cli.output import STYLES, emit_json, emit_rows, emit_text, on_terminal, table, terminal, words
 from rollbackd.cli.tree import render
 from rollbackd.clock import SystemClock
+from rollbackd.decision.record import span
 from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.readiness import ReadinessVerdict
 from rollbackd.telemetry.redaction import one_line
@@ -67,6 +69,9 @@ def status(url: str, *, as_json: bool) -> int:
     click.echo(one_line(f"rollbackd {daemon['version']} is {ready}, since {daemon['started_at']}"))
     for line in _config(daemon["config"]):
         click.echo(one_line(line))
+    if ahead := daemon["clock_ahead_seconds"]:
+        side = "ahead of" if ahead > 0 else "behind"
+        click.echo(f"the clock of its machine was set: it is {span(timedelta(seconds=abs(ahead)))} {side} rollbackd's own time")
     for pause in daemon["pauses"]:
         click.echo(one_line(f"paused: {pause['scope']} until {pause['until'] or 'it is resumed'}: {pause['why']}"))
     for one in services["items"]:

@@ -44,6 +44,14 @@ def find_programs(programs: Iterable[str], *, say: Callable[[str], None]) -> dic
     return {program: path for program, path in found.items() if path is not None}
 
 
+def unpacked(package: str, *, say: Callable[[str], None]) -> Path:
+    """The files of one of Debian's packages, as they would lie under the root. Raises PermanentError, as `find_programs`."""
+    if not (_cache() / package).is_dir():
+        say(f"fetching Debian's package {package} into {_cache()} (nothing is installed)")
+        _unpack([package])
+    return _cache() / package
+
+
 def _find(program: str) -> Path | None:
     unpacked = _cache() / PACKAGES[program] / "usr" / "bin"
     for name in _NAMES.get(program, (program,)):

@@ -21,6 +21,7 @@ from rollbackd.flow.bell import Bell
 from rollbackd.flow.move import Move
 from rollbackd.flow.once import Said, told_once
 from rollbackd.flow.pinned import Pinned
+from rollbackd.flow.progress import SOON, Progress, longest_visit
 from rollbackd.flow.story import Story
 from rollbackd.flow.trouble import Trouble
 from rollbackd.model.alert import AlertEvent, AlertStatus
@@ -80,6 +81,7 @@ class Conductor:
         self._story = story
         self._bell = bell
         self._supervisor = supervisor
+        self.progress = Progress(clock)
         self._clock = clock
         self._arrived = asyncio.Event()
         self._running: set[str] = set()
@@ -110,7 +112,7 @@ class Conductor:
             await self._arrived.wait()
             self._arrived.clear()
             try:
-                while stored := await self._store.alerts.unhandled():
+                while stored := await self._unhandled():
                     await self._take_each(stored)
                 trouble = Trouble()
             except Exception as e:  # noqa: BLE001 - said, and tried again: what is stored is not lost (I2)
@@ -119,12 +121,17 @@ class Conductor:
                 await self._clock.sleep(trouble.pause)
                 self._arrived.set()
 
+    async def _unhandled(self) -> tuple[StoredAlert, ...]:
+        with self.progress.within(SOON, "what alerts there are"):
+            return await self._store.alerts.unhandled()
+
     async def _take_each(self, stored: Iterable[StoredAlert]) -> None:
         """One that cannot be taken keeps no other from it."""
         errors = []
         for each in stored:
             try:
-                await self._take(each)
+                with self.progress.within(SOON, "the next alert"):
+                    await self._take(each)
             except Exception as e:  # noqa: BLE001 - raised below
                 errors.append(e)
         if errors:
@@ -194,7 +201,8 @@ class Conductor:
                             continue  # it may have been re-opened since it was read
                         return
                     if incident.phase is Phase.CLOSED:
-                        await self._tell_the_end(incident, with_report=not trouble.is_hopeless)
+                        with self.progress.within(2 * SOON, f"the end of {incident_id}"):
+                            await self._tell_the_end(incident, with_report=not trouble.is_hopeless)
                     elif trouble.is_hopeless:
                         await self._give_up(incident)
                     else:
@@ -215,6 +223,10 @@ class Conductor:
     async def _visit(self, incident: Incident) -> Incident | None:
         """One station, and the wait that it asks for. None: whoever goes on has to read how the incident stands."""
         policy = await self._pinned.policy_of(incident)
+        with self.progress.within(longest_visit(incident.phase, policy), f"{incident.id}, {incident.phase}"):
+            return await self._visited(incident, policy)
+
+    async def _visited(self, incident: Incident, policy: ServicePolicy) -> Incident | None:
         move = await self._stations.of(incident.phase)(_by_this_clock(incident, self._clock.now()), policy)
         said = await told_once(self._store, incident, move, policy, self._clock.now())
         # Others decide at the same time, and have seen the same history: what is left of the budget is asked with the write itself (I7).

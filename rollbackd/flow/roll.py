@@ -10,6 +10,7 @@ from typing import Final
 from rollbackd.action.doubt import how_to_find_out
 from rollbackd.action.runner import Gate, Refusal, Runner, RunResult, RunStatus
 from rollbackd.clock import Clock
+from rollbackd.decision.record import span
 from rollbackd.errors import RefusedError, RollbackdError
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
@@ -26,6 +27,8 @@ from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 from rollbackd.supervisor import together
 
+_STILL_TRUE: Final = timedelta(minutes=1)
+"""From the decision to the first step it takes a second; what is decided is not true for ever."""
 _LONGEST_HOLD: Final = timedelta(seconds=15)  # between two looks at a pause, or at an abort; either rings the bell
 
 
@@ -83,7 +86,7 @@ class Roll:
     async def _run(self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release) -> RunResult:
         async def still_as_decided() -> Refusal | None:
             """Compare-and-set on the running version; the marks are set between this and the first step."""
-            refusal = await self._compare(incident, policy, plan, suspect, target)
+            refusal = await self._compare(incident, policy, plan, suspect, target) or self._too_late(incident)
             if refusal is None:
                 await self._begin(incident, suspect, target)
             return refusal
@@ -155,6 +158,17 @@ class Roll:
             return Refusal(Reason.RUNNING_VERSION_CHANGED, f"running is {seen}, decided was about {suspect.version}")
         return None
 
+    def _too_late(self, incident: Incident) -> Refusal | None:
+        """The machine slept, or was down, or a pause held the first step: what was measured before says nothing about now (I3).
+
+        What rollbackd decided by itself is judged again; a person who asked for it is asked again.
+        """
+        decided_at = incident.rollback_started_at if incident.requested_by else incident.decided_at
+        age = self._clock.now() - (decided_at or incident.opened_at)
+        if age <= _STILL_TRUE:
+            return None
+        return Refusal(Reason.OUTDATED_PLAN, f"decided {span(age)} before the first step could start: look again, then approve")
+
     async def _compare_register(self, policy: ServicePolicy, suspect: Release | None) -> Refusal | None:
         """Without a probe the register is all there is: nothing else may have been released after the suspect."""
         refreshed = await self._sources.refresh(policy)
@@ -199,7 +213,14 @@ class Roll:
             case RunStatus.ABORTED:
                 return Move.close(replace(ended, reason=Reason.ABORTED), Outcome.ABORTED)
             case _:
-                return Move.to(Event.ESCALATE, replace(ended, reason=result.reason or Reason.STEP_UNCERTAIN, escalated_at=now))
+                return self._handed_back(ended, result)
+
+    def _handed_back(self, ended: Incident, result: RunResult) -> Move:
+        """To a person; but where nothing was run on a decision that is too old, and nobody asked for it, to the next look."""
+        now = self._clock.now()
+        if ended.rollback_started_at is None and ended.requested_by is None and self._too_late(ended):
+            return Move.to(Event.WITHDRAW, replace(ended, judging_since=now))
+        return Move.to(Event.ESCALATE, replace(ended, reason=result.reason or Reason.STEP_UNCERTAIN, escalated_at=now))
 
 
 def _names(release: Release | None) -> frozenset[str]:

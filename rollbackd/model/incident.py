@@ -42,7 +42,7 @@ class Event(StrEnum):
     """What can happen to an incident."""
 
     PROPOSE = "propose"  # the decision asks a person
-    WITHDRAW = "withdraw"  # the proposal no longer stands: back to judging
+    WITHDRAW = "withdraw"  # what was proposed or decided no longer stands: back to judging
     ESCALATE = "escalate"  # only a person can go on
     ACT = "act"  # roll back: decided in auto, or by hand
     APPROVE = "approve"
@@ -70,6 +70,7 @@ TRANSITIONS: Final[Mapping[tuple[Phase, Event], Phase]] = MappingProxyType({
     (Phase.ESCALATED, Event.ACT): Phase.ROLLING_BACK,  # by hand: a manual rollback takes the incident over
     (Phase.ESCALATED, Event.APPROVE): Phase.ROLLING_BACK,
     (Phase.ESCALATED, Event.CLOSE): Phase.CLOSED,
+    (Phase.ROLLING_BACK, Event.WITHDRAW): Phase.DECIDING,  # decided too long before the first step
     (Phase.ROLLING_BACK, Event.ESCALATE): Phase.ESCALATED,  # refused right before the first step
     (Phase.ROLLING_BACK, Event.ROLLED_BACK): Phase.WATCHING,
     (Phase.ROLLING_BACK, Event.CLOSE): Phase.CLOSED,

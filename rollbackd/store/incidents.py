@@ -140,6 +140,18 @@ class Incidents:
     async def latest_of(self, service: str) -> Incident | None:
         return await self._first(_newest_first().where(incidents.c.service == service))
 
+    async def newest_rollback(self) -> datetime | None:
+        """When the newest rollback of all began or, if that is later, ended."""
+        newest = select(func.max(incidents.c.rollback_started_at), func.max(incidents.c.rollback_ended_at))
+        ((started, ended),) = await self._database.all(newest, tuple)
+        return max((at for at in (started, ended) if at is not None), default=None)
+
+    async def was_rolled_back(self, *, started_since: datetime, ended_since: datetime, until: datetime) -> bool:
+        """Whether any rollback began, or ended, after these instants and up to `until`."""
+        started, ended = incidents.c.rollback_started_at, incidents.c.rollback_ended_at
+        either = or_(and_(started > started_since, started <= until), and_(ended > ended_since, ended <= until))
+        return await self._first(_all().where(either)) is not None
+
     async def page(
         self,
         *,

@@ -36,6 +36,10 @@ class Pauses:
             is_it |= func.typeof(pauses.c.scope) != "text"
         return await self._database.execute(delete(pauses).where(is_it)) > 0
 
+    async def forget_ended(self, now: datetime) -> None:
+        """Those that are over by now are over, whatever time it will be."""
+        await self._database.execute(delete(pauses).where(pauses.c.until <= now))
+
     async def facts(self, service: str, now: datetime) -> PauseFacts:
         """Whether the service may not act now, the global pause first. It never raises: a store that cannot be read means paused."""
         try:

@@ -60,6 +60,11 @@ class Metrics:
         self._paused = Gauge("rollbackd_paused", "1 while rollbackd is paused; service=global for all.", ["service"], registry=registry)
         self._commits = Histogram("rollbackd_store_commit_seconds", "How long a commit took.", buckets=_FAST, registry=registry)
         self._lag = Histogram("rollbackd_event_loop_lag_seconds", "How late the event loop woke.", buckets=_FAST, registry=registry)
+        self._clock_ahead = Gauge(
+            "rollbackd_clock_ahead_seconds",
+            "How far the wall clock was set ahead of rollbackd's own time; 0 while it is followed.",
+            registry=registry,
+        )
         self._ready = Gauge(
             "rollbackd_rollback_ready",
             "1 when a rollback of the service would work; 0 also when it is not known.",
@@ -146,6 +151,9 @@ class Metrics:
 
     def woke_late(self, seconds: float) -> None:
         self._lag.observe(seconds)
+
+    def clock_ahead(self, seconds: float) -> None:
+        self._clock_ahead.set(seconds)
 
     def exposition(self) -> tuple[bytes, str]:
         """The body of `/metrics` and its content type."""

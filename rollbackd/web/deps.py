@@ -32,6 +32,7 @@ class DaemonStatus:
     ready: bool
     why_not: str
     version: str
+    clock_ahead: timedelta = timedelta(0)  # of the wall clock, where it was set
 
 
 class Operator(Protocol):

@@ -296,6 +296,7 @@ class StatusShape(TypedDict):
     started_at: str
     ready: bool
     why_not: str
+    clock_ahead_seconds: float
     services: int
     config: ConfigShape
     incidents_open: list[IncidentShape]

@@ -254,6 +254,7 @@ def status(
         "started_at": rfc3339(daemon.started_at),
         "ready": daemon.ready,
         "why_not": daemon.why_not,
+        "clock_ahead_seconds": daemon.clock_ahead.total_seconds(),
         "services": len(summaries),
         "config": in_use,
         "incidents_open": [incident(one, None) for one in opened],

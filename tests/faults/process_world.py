@@ -12,13 +12,15 @@ import aiohttp
 from rollbackd.demo.servers import free_port
 from tests.flow.world import World
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 
 class ProcessWorld(World):
     def __init__(self, directory: Path, **settings: Any) -> None:
         super().__init__(directory, **settings)
         self.failpoint = ""
+        self.environment: dict[str, str] = {}  # more of it for the daemon
+        self.under: tuple[str, ...] = ()  # the words of a command that the daemon is started with
         self.process: asyncio.subprocess.Process | None = None
         self._port = free_port()
 
@@ -34,8 +36,8 @@ class ProcessWorld(World):
         config = self.write_config(port=self._port)
         with (self.directory / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
-                stdout=log, stderr=log, env={**os.environ, "ROLLBACKD_FAILPOINT": self.failpoint},
+                *self.under, sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
+                stdout=log, stderr=log, env={**os.environ, "ROLLBACKD_FAILPOINT": self.failpoint, **self.environment},
             )  # fmt: skip
         await self.ready()
 

@@ -30,18 +30,19 @@ from tests.fakes.prometheus import FakePrometheus
 
 SERVICE = "shop-api"
 REQUESTS = 1000.0
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 
 _TOOL = """#!/bin/sh
 # deploy VERSION | deploy --status | deploy --say TEXT: keeps what is live, and writes every effect down
 cd {directory} || exit 1
-if [ "$1" = --status ]; then [ ! -e mute ] || exit 1; cat live; exit 0; fi
+if [ "$1" = --status ]; then [ ! -e mute ] || exit 1; [ ! -e stall ] || sleep 60; cat live; exit 0; fi
 if [ "$1" = --say ]; then [ ! -e "refuse-$2" ] || exit 1; echo "$2" >>said; exit 0; fi
 if [ -e refuse ]; then echo 'the registry does not answer' >&2; exit 1; fi
 [ -z "$ROLLBACKD_ATTEMPT" ] || echo "$ROLLBACKD_ATTEMPT" >>attempts.log
 echo "$(date +%s.%N) $1" >>effects.log
 [ -e lie ] || echo "$1" >live
 [ ! -e linger ] || sleep 60
+[ ! -e deaf ] || trap '' TERM
 while [ -e hold ]; do sleep 0.02; done
 echo "deployed $1"
 """
@@ -185,7 +186,7 @@ class World:
 
     @contextmanager
     def told(self, *names: str) -> Iterator[None]:
-        """The tool is told to behave so for as long as the block lasts: `refuse`, `lie`, `mute`, `linger` or `hold`."""
+        """The tool is told to behave so for as long as the block lasts: `refuse`, `lie`, `mute`, `stall`, `linger`, `deaf`, `hold`."""
         for name in names:
             (self.directory / name).touch()
         try:
