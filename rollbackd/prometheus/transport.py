@@ -8,6 +8,7 @@ Everything here blocks. It is for the threads of `client`, and imported by them:
 
 import http.client
 import io
+import re
 import socket
 import threading
 import time
@@ -32,10 +33,14 @@ from rollbackd.errors import MisconfiguredError, PermanentError, TemporaryError
 from rollbackd.prometheus.answer import AlertRule, Answer, Document, clock_offset, read_document, read_rules, read_series
 from rollbackd.settings.effective import PrometheusServer
 from rollbackd.settings.secrets import read_tokens
+from rollbackd.telemetry.redaction import register_secret
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
 _MAX_TEXT_LENGTH: Final = 200
+_TELLS_A_SECRET: Final = re.compile("auth|token|key|secret|password|cookie", re.IGNORECASE)
+"""The name of a header whose value may appear nowhere (I13). A tenant's may: it stands in many a sentence."""
+
 Read = Callable[[bytes], Document | tuple[AlertRule, ...]]
 _ADVICE: Final = {
     401: "check its token_file",
@@ -62,6 +67,10 @@ class Transport:
         self._session = session
         url = self._url = server.url.rstrip("/")
         auth = _BearerFile(server.token_file) if server.token_file else None
+        for name, value in server.headers.items():
+            if _TELLS_A_SECRET.search(name):
+                for part in {value, value.rpartition(" ")[2]}:  # with `Bearer` before it and without
+                    register_secret(part)
         self._library = PrometheusConnect(url, headers=dict(server.headers), auth=auth, session=session)
         session.mount(url, _Adapter(pool_maxsize=connections))  # in place of the library's own, which retries for ten seconds
 
@@ -184,7 +193,7 @@ class _BearerFile(AuthBase):
         self._path = path
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {read_tokens(self._path)[0]}"
+        request.headers["Authorization"] = f"Bearer {register_secret(read_tokens(self._path)[0]).reveal()}"
         return request
 
 

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
 from rollbackd.clock import parse_rfc3339
 from rollbackd.settings.durations import parse_duration
 from rollbackd.settings.suggest import unknown
+from rollbackd.telemetry.redaction import one_line
 
 DEADLINE: Final = timedelta(seconds=10)
 
@@ -45,9 +46,16 @@ def _duration(value: object) -> timedelta:
     return duration
 
 
+def _said(text: str) -> str:
+    """Invisible characters alone are no reason that anybody could read."""
+    if not one_line(text):
+        raise ValueError("say it in words")
+    return text
+
+
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_said)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -138,6 +146,8 @@ def _parse(raw: bytes) -> dict[str, Any]:
         raise web.HTTPBadRequest(text=f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise web.HTTPBadRequest(text="the body is a JSON object")
+    if any("\0" in text for text in value.values() if isinstance(text, str)):
+        raise web.HTTPBadRequest(text="the body has a NUL character")
     return value
 
 

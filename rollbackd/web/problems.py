@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, RollbackdError, TemporaryError
+from rollbackd.telemetry.redaction import harmless_data
 
 CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER: Final = timedelta(seconds=5)
@@ -73,4 +74,4 @@ def _of_refusal(request: web.Request, refusal: web.HTTPException) -> web.Respons
 
 
 def _body(status: HTTPStatus, detail: str, members: dict[str, str]) -> bytes:
-    return orjson.dumps({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members})
+    return orjson.dumps(harmless_data({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members}))
