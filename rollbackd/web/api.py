@@ -11,6 +11,7 @@ from rollbackd.model.incident import Outcome, Phase
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.report import render
 from rollbackd.settings.suggest import unknown
+from rollbackd.telemetry.redaction import harmless_data
 from rollbackd.web import readiness, views
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.shapes import IncidentRecord, RouteShape, ServiceShape, StatusShape
@@ -22,7 +23,7 @@ ITEMS: Final = 50
 
 
 def reply(value: object, *, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=orjson.dumps(value), content_type="application/json")
+    return web.Response(status=status, body=orjson.dumps(harmless_data(value)), content_type="application/json")
 
 
 async def status(request: web.Request) -> web.Response:
@@ -95,6 +96,16 @@ async def changes(request: web.Request) -> web.Response:
     policy = _service_asked(request)
     found = await request.app[DEPS].store.changes.of_service(policy.name)
     return reply({"items": [views.change(one) for one in found], "next": None})
+
+
+async def audit(request: web.Request) -> web.Response:
+    """Who did or tried what, newest first; `cursor` is the `next` of the page before."""
+    asked = parameters(request, ("cursor", "limit"))
+    try:
+        page = await request.app[DEPS].store.audit.page(cursor=asked.get("cursor"), limit=_limit(asked.get("limit")))
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from error
+    return reply({"items": [views.audited(one) for one in page.items], "next": page.next})
 
 
 async def routes(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from rollbackd.web import api, console, decisions, events, ops
-from rollbackd.web.access import Access, guarded
+from rollbackd.web.access import REFUSALS, Access, Refusals, guarded
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.problems import problems
 
@@ -35,6 +35,7 @@ ROUTES: Final = (
     Route("GET", "/api/v1/incidents/{id}/report", Access.READ, api.report),
     Route("GET", "/api/v1/releases", Access.READ, api.releases),
     Route("GET", "/api/v1/changes", Access.READ, api.changes),
+    Route("GET", "/api/v1/audit", Access.READ, api.audit),
     Route("GET", "/api/v1/routes", Access.READ, api.routes),
     Route("GET", "/api/v1/events", Access.READ, events.events),
     Route("POST", "/api/v1/releases", Access.RECORD, decisions.record_release),
@@ -69,6 +70,7 @@ def build(deps: Deps) -> web.Application:
     application = web.Application(middlewares=[problems], client_max_size=MOST_BODY)
     application[DEPS] = deps
     streams = application[events.STREAMS] = events.Streams()
+    application[REFUSALS] = Refusals()
     for route in ROUTES:
         application.router.add_route(route.method, route.path, guarded(route.handler, route.access))
     application.router.add_post(WEBHOOK_PATH, deps.webhook.handle)
