@@ -19,6 +19,7 @@ class ProcessWorld(World):
     def __init__(self, directory: Path, **settings: Any) -> None:
         super().__init__(directory, **settings)
         self.failpoint = ""
+        self.environment: dict[str, str] = {}
         self.process: asyncio.subprocess.Process | None = None
         self._port = free_port()
 
@@ -35,7 +36,7 @@ class ProcessWorld(World):
         with (self.directory / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
-                stdout=log, stderr=log, env={**os.environ, "ROLLBACKD_FAILPOINT": self.failpoint},
+                stdout=log, stderr=log, env={**os.environ, **self.environment, "ROLLBACKD_FAILPOINT": self.failpoint},
             )  # fmt: skip
         await self.ready()
 
