@@ -6,6 +6,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+from rollbackd.telemetry import redaction
+
 settings.register_profile("without a clock", deadline=None)  # how fast a machine is, is no property of the code
 settings.load_profile("without a clock")
 
@@ -18,3 +20,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but REQUIRE_REAL_SERVERS is set: {report.longrepr}"
     return report
+
+
+@pytest.fixture(autouse=True)
+def secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secrets that one test registers are taken out of no other's text."""
+    monkeypatch.setattr(redaction, "_REDACTOR", redaction.Redactor())

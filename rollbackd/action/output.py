@@ -4,15 +4,13 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from rollbackd.telemetry.redaction import ESCAPE_SEQUENCES, REDACTED, redact, strip_controls
+
 KEEP: Final = 64 * 1024
 """Bytes that are kept of the beginning, and as many of the end."""
 
-REDACTED: Final = "[redacted]"
-
 _CUT: Final = re.compile(rb"(\n\[[0-9]+ bytes left out\]\n)")
-_ESCAPE_SEQUENCE: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
 _NEW_LINE: Final = re.compile(r"\r\n?|[\u0085\u2028\u2029]")
-_INVISIBLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _LEAST_LINE: Final = 8
 
 
@@ -72,12 +70,14 @@ class Cleaner:
         return self.clean_text(b"".join(parts).decode(errors="replace"))
 
     def clean_text(self, text: str) -> str:
-        """Secrets are looked for again once control characters are gone: those may have stood between two letters of one."""
-        text = _NEW_LINE.sub("\n", _ESCAPE_SEQUENCE.sub("", text))
-        text = _INVISIBLE.sub("", text)
+        """Secrets are looked for again once control characters are gone: those may have stood between two letters of one.
+
+        So are all others that the daemon knows, in whatever form: nothing that is stored has one.
+        """
+        text = strip_controls(_NEW_LINE.sub("\n", ESCAPE_SEQUENCES.sub("", text)))
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
-        return text
+        return redact(text)
 
 
 def _long_lines(secret: str) -> list[str]:

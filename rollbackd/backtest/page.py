@@ -1,6 +1,6 @@
 """Results as one page for people who decide whether to trust it: figures, then each alert with its chart and its record.
 
-Everything is autoescaped, and text from outside loses its control and bidi characters first (I11). The page loads nothing and has no
+Everything is autoescaped, and text from outside is made harmless first (I11, I13). The page loads nothing and has no
 script, and says so to the browser.
 """
 
@@ -20,7 +20,7 @@ from rollbackd.backtest.run import Result
 from rollbackd.backtest.score import FIGURES, Score
 from rollbackd.decision.record import clock_time, span, stands_in_the_way
 from rollbackd.model.decision import Action, Check
-from rollbackd.telemetry.redaction import strip_controls
+from rollbackd.telemetry.redaction import harmless
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,7 +86,7 @@ def _environment() -> "Environment":
 def _finalize(value: object) -> object:
     if value is None:
         return "—"
-    return strip_controls(str(value)) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return harmless(str(value), lines=True) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _moment(instant: datetime | None) -> str | None:

@@ -32,7 +32,7 @@ from rollbackd.model.reason import Reason
 from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
 from rollbackd.telemetry import logs
-from rollbackd.telemetry.redaction import one_line
+from rollbackd.telemetry.redaction import harmless_data, one_line
 
 
 class Instant(click.ParamType[datetime]):
@@ -186,7 +186,7 @@ def _print_rest(runs: Sequence[Sequence[Result]], scores: Sequence[Score]) -> No
 
 def _print_line(value: Mapping[str, object]) -> None:
     """One line, also on a terminal: it is JSON Lines."""
-    click.echo(orjson.dumps(value).decode())
+    click.echo(orjson.dumps(harmless_data(value)).decode())
 
 
 def _print_rows(runs: Sequence[Sequence[Result]], scores: Sequence[Score], truths: Mapping[str, Truth]) -> None:

@@ -16,7 +16,9 @@ from yarl import URL
 
 from rollbackd.cli.exits import BadRequestError, UnreachableError, WaitedTooLongError
 from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, RollbackdError, TemporaryError
+from rollbackd.telemetry.redaction import register_secret
 from rollbackd.web.shapes import (
+    AuditPage,
     ChangePage,
     ChangeShape,
     DiagnosisShape,
@@ -66,7 +68,7 @@ def read_token(environment: Mapping[str, str] = os.environ) -> str | None:
         raise MisconfiguredError(f"the token file {path} cannot be read: {error}") from error
     if not lines:
         raise MisconfiguredError(f"the token file {path} is empty")
-    return lines[0]
+    return register_secret(lines[0]).reveal()
 
 
 class Client:
@@ -128,6 +130,9 @@ class Client:
 
     async def changes(self, service: str) -> ChangePage:
         return await self._json(ChangePage, "GET", "changes", query={"service": service})
+
+    async def audit(self, limit: int) -> AuditPage:
+        return await self._json(AuditPage, "GET", "audit", query={"limit": str(limit)})
 
     async def record_change(self, body: Body) -> ChangeShape:
         return await self._json(ChangeShape, "POST", "changes", body=body)

@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "rollback": ("rollback:rollback", "Roll a service back by hand."),
     "release": ("release:release", "Record, list and mark releases."),
     "change": ("change:change", "Record and list changes: what else than a release was altered."),
+    "audit": ("audit:audit", "Who did or tried what, from where and why."),
     "backtest": ("backtest:backtest", "What would have been decided about past alerts."),
     "db": ("db:db", "The store: migrate, back up, check."),
     "doctor": ("doctor:doctor", "Would a rollback work now? Every service with every check."),

@@ -19,7 +19,7 @@ from rollbackd.cli.tree import render
 from rollbackd.clock import SystemClock
 from rollbackd.errors import TemporaryError
 from rollbackd.model.incident import EXIT_CODES, Outcome, Phase
-from rollbackd.telemetry.redaction import one_line
+from rollbackd.telemetry.redaction import harmless_data, one_line
 from rollbackd.web.shapes import IncidentRecord
 
 EVERY: Final = timedelta(seconds=1)
@@ -82,6 +82,6 @@ def _lines(*, as_json: bool) -> Show:
         for entry in record["timeline"]:
             if entry["seq"] > printed:
                 printed = entry["seq"]
-                click.echo(orjson.dumps(entry).decode() if as_json else f"{entry['at']} {one_line(entry['text'])}")
+                click.echo(orjson.dumps(harmless_data(entry)).decode() if as_json else f"{entry['at']} {one_line(entry['text'])}")
 
     return show

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rollbackd.telemetry.redaction import one_line, strip_controls
+from rollbackd.telemetry.redaction import harmless_data, one_line, strip_controls
 
 GAP = 2  # between two columns
 LEAST_WIDTH = 24  # of a sentence in a table: in less it is a column of syllables
@@ -43,7 +43,7 @@ def terminal() -> Console:
 
 def emit_json(value: object) -> None:
     """One document, pretty on a terminal, one line otherwise."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 if on_terminal() else 0).decode())
+    click.echo(orjson.dumps(harmless_data(value), option=orjson.OPT_INDENT_2 if on_terminal() else 0).decode())
 
 
 def emit_text(text: str) -> None:

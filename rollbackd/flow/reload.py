@@ -16,6 +16,7 @@ import structlog
 from rollbackd.clock import Clock
 from rollbackd.errors import PermanentError, RollbackdError
 from rollbackd.flow.in_use import Config, InUse, prepare
+from rollbackd.model.audit import DONE, Caller
 from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.settings import only_at_start
 from rollbackd.settings.effective import Settings
@@ -71,9 +72,9 @@ class Reloads:
             await asked.wait()
             asked.clear()
             with suppress(RollbackdError):  # said, and kept in `refusal`
-                await self.reload(by=SIGNAL)
+                await self.reload(by=Caller(SIGNAL))
 
-    async def reload(self, *, by: str) -> Changes:
+    async def reload(self, *, by: Caller) -> Changes:
         """Raises InvalidConfigError with everything that is wrong, or what else kept it from being read; then nothing has changed."""
         async with self._one_at_a_time:
             before = self.in_use.config
@@ -81,13 +82,13 @@ class Reloads:
                 config, warnings = await asyncio.to_thread(self._read, before)
             except Exception as e:
                 refused = self._refused(e)
-                await self._audit(by, f"refused: {refused}")
+                await self._audit(by, "", str(refused))
                 raise refused from e
             changes = _changes(before.settings, config.settings, warnings)
             self._take(before, config)
             self._follow(changes)
             await self._say(changes)
-            await self._audit(by, f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed")
+            await self._audit(by, f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed", DONE)
             return changes
 
     async def sweep(self) -> None:
@@ -148,10 +149,11 @@ class Reloads:
                             "service_removed", service=incident.service, incident=incident.id, goes_on="with the config it began with"
                         )
 
-    async def _audit(self, by: str, what: str) -> None:
+    async def _audit(self, by: Caller, what: str, result: str) -> None:
         """Of what is done, or not to be done, already: a store that cannot be written now has said so itself."""
         with suppress(RollbackdError):
-            await self._store.audit.append(self._clock.now(), by, "reload", str(self.in_use.config.settings.path), what)
+            path = str(self.in_use.config.settings.path)
+            await self._store.audit.append(self._clock.now(), by.name, "reload", path, what, remote=by.remote, result=result)
 
 
 def _left(clients: Mapping[str, PrometheusClient], others: Mapping[str, PrometheusClient]) -> list[tuple[str, PrometheusClient]]:

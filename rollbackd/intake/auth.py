@@ -11,6 +11,7 @@ from rollbackd.clock import Clock, SystemClock
 from rollbackd.errors import MisconfiguredError
 from rollbackd.settings.effective import Person, Role, Settings
 from rollbackd.settings.secrets import read_tokens
+from rollbackd.telemetry.redaction import register_secret
 
 LOOK_EVERY_SECONDS: Final = 1.0  # not at each request: looking at a file costs more than all else that is done here
 
@@ -90,4 +91,5 @@ def _stamp(file: Path) -> _Stamp | None:
 
 
 def _read(file: Path) -> tuple[bytes, ...]:
-    return tuple(token.encode() for token in read_tokens(file))
+    """Known from here on to everything that prints (I13)."""
+    return tuple(register_secret(token).reveal().encode() for token in read_tokens(file))

@@ -26,6 +26,7 @@ from rollbackd.intake.payload import Payload, PayloadError, parse
 from rollbackd.intake.routing import Route
 from rollbackd.model.alert import AlertEvent, IgnoredAlert
 from rollbackd.telemetry.metrics import Metrics
+from rollbackd.telemetry.redaction import harmless_data
 
 BODY_AT_MOST: Final = 4 * 1024 * 1024
 HELD_AT_MOST: Final = 16 * 1024 * 1024  # of all bodies that are being read or stored; parsed they take several times that
@@ -90,9 +91,10 @@ class Webhook:
         """Answers how many alerts were new, were known already, and matched no service.
 
         Raises:
-            web.HTTPException: 400 unusable body, 401, 408, 413, 415.
+            web.HTTPException: 400 unusable body, 401, 403, 408, 413, 415.
             TemporaryError: 503, not stored now: send it again.
         """
+        _refuse_browsers(request)
         self._authenticate(request)
         _refuse_other_content(request)
         with _Share(self._room) as share:
@@ -105,7 +107,7 @@ class Webhook:
         self._tell(payload, appended)
         answer: StoredShape = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": payload.no_service}
         if payload.skipped:
-            answer["skipped"] = payload.skipped
+            answer["skipped"] = harmless_data(payload.skipped)
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
     def _authenticate(self, request: web.Request) -> None:
@@ -142,6 +144,13 @@ class Webhook:
             _log.warning("alerts_unusable", count=payload.unusable, first=payload.skipped[0])
         if payload.truncated:
             self._on_truncated(payload.truncated)
+
+
+def _refuse_browsers(request: web.Request) -> None:
+    """On loopback a token may be left out, and a page from anywhere can have a browser of this machine ask for what it wants."""
+    if hdrs.ORIGIN in request.headers or "Sec-Fetch-Site" in request.headers:
+        _log.warning("refused", status=403, path=request.path, remote=request.remote, origin=request.headers.get(hdrs.ORIGIN))
+        raise web.HTTPForbidden(text="a page in a browser asked for this: alerts come from Alertmanager")
 
 
 def _refuse_other_content(request: web.Request) -> None:

@@ -16,7 +16,7 @@ from rollbackd.errors import MisconfiguredError, RollbackdError
 from rollbackd.model.incident import Severity
 from rollbackd.settings.effective import SentrySettings
 from rollbackd.settings.secrets import read_secret
-from rollbackd.telemetry.redaction import harmless, register_secret
+from rollbackd.telemetry.redaction import harmless_data, register_secret
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
@@ -98,16 +98,4 @@ class Sentry:
 def scrub(event: "Event", _hint: "Hint") -> "Event":
     """The event without what is never sent, and with every text made harmless. Raising here would make the SDK drop the event."""
     kept = {key: value for key, value in event.items() if key not in _NEVER_SENT}
-    return _harmless(kept)  # type: ignore[return-value]
-
-
-def _harmless(value: object) -> object:
-    match value:
-        case str():
-            return harmless(value, lines=True)
-        case Mapping():
-            return {harmless(str(key)): _harmless(each) for key, each in value.items()}
-        case list() | tuple():
-            return [_harmless(each) for each in value]
-        case _:
-            return value
+    return harmless_data(kept)  # type: ignore[return-value]

@@ -1,17 +1,21 @@
 """One Prometheus server, asked from asyncio: each question has one deadline for all of it, and blocks in a thread."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from rollbackd.clock import Clock
-from rollbackd.errors import PermanentError, TemporaryError
+from rollbackd.errors import MisconfiguredError, PermanentError, TemporaryError
 from rollbackd.prometheus.answer import AlertRule, Answer
 from rollbackd.settings.effective import PrometheusServer
+from rollbackd.settings.secrets import read_tokens
 from rollbackd.telemetry.metrics import Metrics
+from rollbackd.telemetry.redaction import register_secret
 
 if TYPE_CHECKING:
     from rollbackd.prometheus.transport import Transport
@@ -22,6 +26,9 @@ MAX_POINTS: Final = 11_000
 """Prometheus refuses a range with more steps."""
 
 _THREADS: Final = 8
+
+_TELLS_A_SECRET: Final = re.compile("auth|token|key|secret|password|cookie", re.IGNORECASE)
+"""The name of a header whose value may appear nowhere. A tenant's may: it stands in many a sentence."""
 
 
 class PrometheusClient:
@@ -39,6 +46,7 @@ class PrometheusClient:
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         self._closed = False
+        _register_secrets(server)
 
     async def query(self, expr: str, *, at: datetime) -> Answer:
         return await self._in_thread(lambda transport, deadline: transport.query(expr, at=at, deadline=deadline))
@@ -99,3 +107,15 @@ class PrometheusClient:
             if self._transport is None:
                 self._transport = Transport(self._server, self.clock, connections=_THREADS)
             return self._transport
+
+
+def _register_secrets(server: PrometheusServer) -> None:
+    """Known before anything is asked: a command may print them sooner than that (I13)."""
+    for name, value in server.headers.items():
+        if _TELLS_A_SECRET.search(name):
+            register_secret(value)
+            register_secret(value.rpartition(" ")[2])  # without the `Bearer` before it
+    if server.token_file is not None:
+        with suppress(MisconfiguredError):  # whoever asks is told
+            for token in read_tokens(server.token_file):
+                register_secret(token)

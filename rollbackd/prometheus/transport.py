@@ -32,6 +32,7 @@ from rollbackd.errors import MisconfiguredError, PermanentError, TemporaryError
 from rollbackd.prometheus.answer import AlertRule, Answer, Document, clock_offset, read_document, read_rules, read_series
 from rollbackd.settings.effective import PrometheusServer
 from rollbackd.settings.secrets import read_tokens
+from rollbackd.telemetry.redaction import register_secret
 
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 _CHUNK_BYTES: Final = 64 * 1024
@@ -184,7 +185,7 @@ class _BearerFile(AuthBase):
         self._path = path
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {read_tokens(self._path)[0]}"
+        request.headers["Authorization"] = f"Bearer {register_secret(read_tokens(self._path)[0]).reveal()}"
         return request
 
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from rollbackd.clock import Clock, rfc3339
 from rollbackd.decision.record import span
 from rollbackd.errors import NotFoundError
+from rollbackd.model.audit import AuditEntry
 from rollbackd.model.release import MOST_AHEAD, Mark, Release, ReleaseKind, ReleaseStatus, check_version
 
 OWN: Final = "rollbackd"
@@ -42,12 +43,19 @@ class Recorded(Protocol):
 class Releases(Protocol):
     """The part of the store that keeps releases."""
 
-    async def record(self, release: Release) -> Recorded: ...
+    async def record(self, release: Release, *, audited: AuditEntry | None = None) -> Recorded: ...
     async def update(
-        self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None, started_at: datetime | None = None
+        self,
+        service: str,
+        version: str,
+        *,
+        status: ReleaseStatus,
+        live_at: datetime | None,
+        started_at: datetime | None = None,
+        audited: AuditEntry | None = None,
     ) -> Release | None: ...
     async def of_service(self, service: str) -> tuple[Release, ...]: ...
-    async def mark(self, service: str, version: str, mark: Mark, reason: str) -> bool: ...
+    async def mark(self, service: str, version: str, mark: Mark, reason: str, *, audited: AuditEntry | None = None) -> bool: ...
 
 
 class Register:
@@ -59,8 +67,8 @@ class Register:
         """Newest first."""
         return await self._releases.of_service(service)
 
-    async def report(self, report: ReleaseReport) -> tuple[Release, bool]:
-        """Record what was reported; the flag says whether it was new.
+    async def report(self, report: ReleaseReport, *, audited: AuditEntry | None = None) -> tuple[Release, bool]:
+        """Record what was reported, and who did; the flag says whether it was new.
 
         What a deploy tool reports of the artifact that a rollback is just putting back is that rollback, which is recorded already and
         ends when its runbook does.
@@ -83,7 +91,7 @@ class Register:
             if newest is not None and newest.status is ReleaseStatus.ROLLING:
                 live_at = (report.live_at or now) if status is ReleaseStatus.LIVE else None
                 updated = await self._releases.update(
-                    report.service, report.version, status=status, live_at=live_at, started_at=newest.started_at
+                    report.service, report.version, status=status, live_at=live_at, started_at=newest.started_at, audited=audited
                 )
                 return updated or newest, False
         started_at = report.started_at or report.live_at or now
@@ -100,14 +108,15 @@ class Register:
                 irreversible=report.irreversible,
                 schema=report.schema,
                 schema_compatible=report.schema_compatible,
-            )
+            ),
+            audited=audited,
         )
         return recorded.release, recorded.created
 
-    async def mark(self, service: str, version: str, mark: Mark, *, reason: str) -> Release:
+    async def mark(self, service: str, version: str, mark: Mark, *, reason: str, audited: AuditEntry | None = None) -> Release:
         """Mark every record of that version. Raises NotFoundError when there is none."""
         newest = next((release for release in await self._releases.of_service(service) if release.version == version), None)
-        if newest is None or not await self._releases.mark(service, version, mark, reason):
+        if newest is None or not await self._releases.mark(service, version, mark, reason, audited=audited):
             raise NotFoundError(f"no release {version!r} of {service} is recorded: see 'rollbackd release list {service}'")
         return replace(newest, mark=mark, mark_reason=reason)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +16,8 @@ from rollbackd.model import cron
 from rollbackd.model.condition import Condition
 from rollbackd.model.matchers import Matcher, parse_matchers
 from rollbackd.settings.durations import PATTERN, parse_duration
+
+_USER_IN_URL: Final = re.compile(r"([a-zA-Z]+:)?/*[^/?#]*@")
 
 
 def _texts(read: Callable[[str], Any]) -> Callable[[object], Any]:
@@ -47,6 +49,8 @@ def _positive(duration: timedelta) -> timedelta:
 
 
 def _url(text: str) -> str:
+    if _USER_IN_URL.match(text):  # looked at first: no other sentence may quote it
+        raise ValueError("a URL holds no user or password: put the secret in a file and name that")
     try:
         parts = urlsplit(text)
         if "${" not in parts.netloc:
@@ -55,8 +59,6 @@ def _url(text: str) -> str:
         raise ValueError(f"{text!r} is not a URL: {e}") from e
     if parts.scheme not in {"http", "https"} or not parts.netloc or " " in text or not text.isprintable():
         raise ValueError(f"{text!r} is not a URL: write http://host:port/path or https://host/path")
-    if "@" in parts.netloc:
-        raise ValueError("a URL holds no user or password: put the secret in a file and name that")
     return text
 
 
@@ -72,6 +74,13 @@ def _line(text: str) -> str:
     if not text.strip() or not text.isprintable():
         raise ValueError(f"{text!r}: write one line of text")
     return text
+
+
+def _header(value: object) -> str:
+    """What is wrong is not quoted: it may be a secret."""
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("write the value of a header as one line of text, in quotes")
+    return value
 
 
 def _variable(text: str) -> str:
@@ -125,6 +134,7 @@ Matchers = Annotated[tuple[_Matchers, ...], BeforeValidator(_as_list, json_schem
 Url = Annotated[str, AfterValidator(_url), Field(examples=["https://prometheus.example.com"])]
 Expression = Annotated[str, AfterValidator(_expression), Field(description="a JMESPath expression")]
 Line = Annotated[str, AfterValidator(_line), StringConstraints(max_length=200)]
+HeaderValue = Annotated[str, PlainValidator(_header), WithJsonSchema({"type": "string"})]
 VarText = Annotated[str, AfterValidator(_variable), StringConstraints(max_length=1000)]
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, *_shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "a name begins with a letter or digit; then letters, digits and . _ -")]

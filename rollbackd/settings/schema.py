@@ -17,6 +17,7 @@ from rollbackd.settings.scalars import (
     Expression,
     FileName,
     Flag,
+    HeaderValue,
     Label,
     Limit,
     Line,
@@ -66,7 +67,7 @@ class PrometheusServer(Section):
     url: Url
     timeout: PositiveDuration = timedelta(seconds=5)
     scrape_interval: PositiveDuration = timedelta(seconds=15)
-    headers: dict[Line, Line] = Field(default_factory=dict)
+    headers: dict[Line, HeaderValue] = Field(default_factory=dict)
     token_file: FileName | None = None
     ca_file: FileName | None = None
 

@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, insert, select
 
+from rollbackd.model.audit import AuditEntry
 from rollbackd.model.change import Change
+from rollbackd.store.audit import write_audit
 from rollbackd.store.columns import as_record
 from rollbackd.store.database import Database
 from rollbackd.store.tables import changes
@@ -29,7 +31,7 @@ class Changes:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, change: Change) -> RecordedChange:
+    async def record(self, change: Change, *, audited: AuditEntry | None = None) -> RecordedChange:
         """The same service, kind, words and time are one change, whoever says it again."""
         same: Select[Any] = select(*_FIELDS).where(
             changes.c.service == change.service,
@@ -43,6 +45,7 @@ class Changes:
             if known is not None:
                 return RecordedChange(as_record(Change)(known), created=False)
             connection.execute(insert(changes).values(asdict(change)))
+            write_audit(connection, audited)
             return RecordedChange(change, created=True)
 
         return await self._database.write(query)

@@ -12,9 +12,11 @@ from rollbackd.clock import Clock
 from rollbackd.errors import NotFoundError, TemporaryError
 from rollbackd.failpoints import reach
 from rollbackd.model.alert import AlertEvent
+from rollbackd.model.audit import AuditEntry
 from rollbackd.model.decision import Decision, History
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.store.alerts import handling
+from rollbackd.store.audit import write_audit
 from rollbackd.store.columns import as_row, from_microseconds, record_of, to_microseconds
 from rollbackd.store.database import Database
 from rollbackd.store.fleet import spokesman
@@ -41,8 +43,16 @@ class Incidents:
         self._timeline = timeline
         self._clock = clock
 
-    async def open(self, incident: Incident, alert_id: int | None, entries: Sequence[NewEntry], *, pinned: bytes | None = None) -> bool:
-        """Write the incident, its first entries, that its alert is handled, and the config that is `pinned` to it, if it may be new.
+    async def open(
+        self,
+        incident: Incident,
+        alert_id: int | None,
+        entries: Sequence[NewEntry],
+        *,
+        pinned: bytes | None = None,
+        audited: AuditEntry | None = None,
+    ) -> bool:
+        """Write the incident, its first entries, that its alert is handled, the config that is `pinned` to it, and who asked for it.
 
         False, and nothing is written: the service already has an open one (I1).
         """
@@ -56,6 +66,7 @@ class Incidents:
             connection.execute(insert(incidents).values(as_row(incidents, incident)))
             if alert_id is not None:
                 connection.execute(handling(alert_id, incident.id, now))
+            write_audit(connection, audited)
             return write_entries(connection, incident.id, entries, now)
 
         newest = await self._database.write(query, committed=self._announce)
@@ -73,8 +84,9 @@ class Incidents:
         decision: Decision | None = None,
         provided: Callable[[History], bool] | None = None,
         speaks_since: datetime | None = None,
+        audited: AuditEntry | None = None,
     ) -> Incident:
-        """`after` with its new revision; its entries and its decision are written with it or not at all.
+        """`after` with its new revision; its entries, its decision and who asked for it are written with it or not at all.
 
         `provided` is asked inside the transaction, about the history that all writes before this one have made (I7). So is, with
         `speaks_since`, whether no other incident has told people of a fleet brake since then.
@@ -101,6 +113,7 @@ class Incidents:
                 raise ConflictError(f"incident {before.id} has moved on from {before.phase} to {found.phase}: read it again")
             if decision is not None:
                 connection.execute(insert(decisions).values(incident_id=before.id, record=decision))
+            write_audit(connection, audited)
             return write_entries(connection, before.id, entries, now)
 
         await self._database.write(query, committed=self._announce)

@@ -6,7 +6,9 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, Row, delete, func, insert, select, type_coerce
 
 from rollbackd.errors import RollbackdError
+from rollbackd.model.audit import AuditEntry
 from rollbackd.model.decision import PauseFacts
+from rollbackd.store.audit import write_audit
 from rollbackd.store.columns import from_microseconds
 from rollbackd.store.database import Database
 from rollbackd.store.tables import pauses
@@ -20,21 +22,27 @@ class Pauses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def set(self, scope: str, until: datetime, reason: str, by: str, at: datetime) -> None:
+    async def set(self, scope: str, until: datetime, reason: str, by: str, at: datetime, *, audited: AuditEntry | None = None) -> None:
         """In the place of a pause that the scope may already have."""
 
         def query(connection: Connection) -> None:
             connection.execute(delete(pauses).where(pauses.c.scope == scope))
             connection.execute(insert(pauses).values(scope=scope, until=until, reason=reason, by=by, at=at))
+            write_audit(connection, audited)
 
         await self._database.write(query)
 
-    async def clear(self, scope: str) -> bool:
+    async def clear(self, scope: str, *, audited: AuditEntry | None = None) -> bool:
         """False: there was none. With the global one goes what is so damaged that it holds for everybody."""
         is_it = pauses.c.scope == scope
         if scope == GLOBAL:
             is_it |= func.typeof(pauses.c.scope) != "text"
-        return await self._database.execute(delete(pauses).where(is_it)) > 0
+
+        def query(connection: Connection) -> bool:
+            write_audit(connection, audited)
+            return connection.execute(delete(pauses).where(is_it)).rowcount > 0
+
+        return await self._database.write(query)
 
     async def forget_ended(self, now: datetime) -> None:
         """Those that are over by now are over, whatever time it will be."""

@@ -7,7 +7,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, insert, select, update
 
+from rollbackd.model.audit import AuditEntry
 from rollbackd.model.release import Mark, Release, ReleaseStatus
+from rollbackd.store.audit import write_audit
 from rollbackd.store.columns import as_row, record_of
 from rollbackd.store.database import Database
 from rollbackd.store.tables import releases
@@ -25,7 +27,7 @@ class Releases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, release: Release) -> Recorded:
+    async def record(self, release: Release, *, audited: AuditEntry | None = None) -> Recorded:
         """A version that is marked stays marked when it is released again: only a person takes a mark away (I4)."""
 
         def query(connection: Connection) -> Recorded:
@@ -37,6 +39,7 @@ class Releases:
             if known and release.mark is Mark.NONE:
                 new = replace(release, mark=known[0].mark, mark_reason=known[0].mark_reason)
             connection.execute(insert(releases).values(as_row(releases, new)))
+            write_audit(connection, audited)
             return Recorded(new, created=True)
 
         return await self._database.write(query)
@@ -50,7 +53,14 @@ class Releases:
         return await self._database.all(_newest_first().where(releases.c.started_at >= at), record_of)
 
     async def update(
-        self, service: str, version: str, *, status: ReleaseStatus, live_at: datetime | None, started_at: datetime | None = None
+        self,
+        service: str,
+        version: str,
+        *,
+        status: ReleaseStatus,
+        live_at: datetime | None,
+        started_at: datetime | None = None,
+        audited: AuditEntry | None = None,
     ) -> Release | None:
         """How the release of this version went on: the one that started then, else the newest. None: there is none."""
         wanted = _of_version(service, version)
@@ -59,17 +69,21 @@ class Releases:
 
         def query(connection: Connection) -> Release | None:
             found: Release | None = connection.scalar(wanted.limit(1))
-            return None if found is None else _write(connection, replace(found, status=status, live_at=live_at))
+            if found is None:
+                return None
+            write_audit(connection, audited)
+            return _write(connection, replace(found, status=status, live_at=live_at))
 
         return await self._database.write(query)
 
-    async def mark(self, service: str, version: str, mark: Mark, reason: str) -> bool:
+    async def mark(self, service: str, version: str, mark: Mark, reason: str, *, audited: AuditEntry | None = None) -> bool:
         """Every release of this version. False: there is none."""
 
         def query(connection: Connection) -> bool:
             known: Sequence[Release] = connection.scalars(_of_version(service, version)).all()
             for release in known:
                 _write(connection, replace(release, mark=mark, mark_reason=reason))
+            write_audit(connection, audited if known else None)
             return bool(known)
 
         return await self._database.write(query)

@@ -180,6 +180,8 @@ audit: Final = Table(
     Column("action", Text, nullable=False),
     Column("subject", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("remote", Text, nullable=False, server_default=""),
+    Column("result", Text, nullable=False, server_default="done"),
 )
 
 snapshots: Final = Table(

@@ -6,6 +6,8 @@ every way out asks the same set.
 
 import json
 import re
+import threading
+from collections.abc import Mapping
 from typing import Final, final
 from urllib.parse import quote
 
@@ -17,8 +19,12 @@ _LEAST: Final = 4
 _LEAST_LINE: Final = 16
 """A line of a secret of several lines (a PEM key) is searched for by itself from this length on."""
 
-_ESCAPE_SEQUENCES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+ESCAPE_SEQUENCES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-~])")
+"""One that does not end hides nothing: only its begin goes, and what follows is shown."""
+
+_CONTROLS: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -26,16 +32,19 @@ class Redactor:
     """A set of secrets, and the one pattern that finds them all."""
 
     def __init__(self) -> None:
-        self._forms: set[str] = set()
+        self._registering = threading.Lock()
+        self._forms: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
 
     def register(self, value: str) -> None:
+        """From any thread."""
         forms = {form for form in _forms(value) if len(form) >= _LEAST}
         if forms <= self._forms:
             return
-        self._forms |= forms
-        longest_first = sorted(self._forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join(re.escape(form) for form in longest_first))
+        with self._registering:
+            self._forms |= forms
+            longest_first = sorted(self._forms, key=len, reverse=True)
+            self._pattern = re.compile("|".join(re.escape(form) for form in longest_first))
 
     def redact(self, text: str) -> str:
         return text if self._pattern is None else self._pattern.sub(REDACTED, text)
@@ -72,8 +81,13 @@ def redact(text: str) -> str:
 
 
 def strip_controls(text: str) -> str:
-    """`text` without control characters, terminal escapes and marks that turn the direction of writing; newlines and tabs stay."""
-    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPE_SEQUENCES.sub("", text)))
+    """`text` without control and invisible characters, terminal escapes and marks that turn the direction of writing.
+
+    Newlines and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", ESCAPE_SEQUENCES.sub("", text)))
 
 
 def one_line(text: str) -> str:
@@ -84,6 +98,19 @@ def one_line(text: str) -> str:
 def harmless(text: str, *, lines: bool = False) -> str:
     """`text` as it may leave the process: without secrets, also one that control characters split; one line unless `lines`."""
     return redact((strip_controls if lines else one_line)(redact(text)))
+
+
+def harmless_data(value: object) -> object:
+    """Plain data as it may leave the process: every text in it is harmless, the names of its fields too."""
+    match value:
+        case str():
+            return harmless(value, lines=True)
+        case Mapping():
+            return {harmless(str(name)): harmless_data(each) for name, each in value.items()}
+        case list() | tuple():
+            return [harmless_data(each) for each in value]
+        case _:
+            return value
 
 
 def _forms(value: str) -> set[str]:

@@ -6,7 +6,9 @@ and without people the server answers only under a name of this machine (DNS reb
 
 import base64
 import binascii
+import math
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from enum import Enum, auto
 from ipaddress import ip_address
 from types import MappingProxyType
@@ -16,12 +18,16 @@ from urllib.parse import urlsplit
 import structlog
 from aiohttp import web
 
+from rollbackd.errors import RollbackdError
+from rollbackd.model.audit import FORBIDDEN, Caller
 from rollbackd.settings.effective import Person, Role
 from rollbackd.web.deps import DEPS, Deps
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 NOBODY: Final = "anonymous"
+_WRITTEN_EVERY: Final = timedelta(minutes=1)
+_SHOWN: Final = 500  # characters of a path
 _PERSON: Final[web.RequestKey[str]] = web.RequestKey("person", str)
 _log: Final = structlog.get_logger("access")
 
@@ -51,19 +57,58 @@ def guarded(handler: Handler, access: Access) -> Handler:
 
     async def checked(request: web.Request) -> web.StreamResponse:
         _refuse_foreign_pages(request)
-        request[_PERSON] = _admit(request, access)
+        try:
+            request[_PERSON] = _admit(request, access)
+        except _WrongRoleError as refusal:
+            await request.app[REFUSALS].write(request, refusal.person)
+            raise web.HTTPForbidden(text=str(refusal)) from refusal
         return await handler(request)
 
     return checked
 
 
-def caller(request: web.Request) -> str:
-    """The name of who asks, for the audit."""
-    return request[_PERSON]
+def caller(request: web.Request) -> Caller:
+    """Who asks, for the audit."""
+    return Caller(name=request[_PERSON], remote=request.remote or "")
+
+
+class Refusals:
+    """Puts into the audit who wanted to change something that their role does not open.
+
+    Once a minute for each person and route, since nothing is ever deleted there and a token that leaked may ask without end (I14);
+    the log has every one, and those of strangers only the log.
+    """
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[str, str], float] = {}
+
+    async def write(self, request: web.Request, person: Person) -> None:
+        deps, resource = request.app[DEPS], request.match_info.route.resource
+        action = f"{request.method} {resource.canonical if resource is not None else ''}"
+        now = deps.clock.monotonic()
+        if request.method == "GET" or now - self._written.get((person.name, action), -math.inf) < _WRITTEN_EVERY.total_seconds():
+            return
+        self._written[person.name, action] = now
+        try:
+            subject, reason = request.path[:_SHOWN], f"{person.name} has the role {person.role}"
+            await deps.store.audit.append(
+                deps.clock.now(), person.name, action, subject, reason, remote=request.remote or "", result=FORBIDDEN
+            )
+        except RollbackdError as error:
+            _log.warning("not_audited", person=person.name, action=action, error=str(error))
+
+
+REFUSALS: Final[web.AppKey[Refusals]] = web.AppKey("refusals", Refusals)
+
+
+class _WrongRoleError(Exception):
+    def __init__(self, person: Person, needed: str) -> None:
+        super().__init__(f"{person.name} has the role {person.role}: this needs {needed}")
+        self.person = person
 
 
 def _admit(request: web.Request, access: Access) -> str:
-    """The caller's name. Raises 401 without a token that is known, 403 for a role that does not open this."""
+    """The caller's name. Raises 401 without a token that is known, _WrongRoleError for a role that does not open this."""
     deps = request.app[DEPS]
     people = deps.in_use.people()
     if not people:
@@ -77,9 +122,8 @@ def _admit(request: web.Request, access: Access) -> str:
             headers={"WWW-Authenticate": _challenge(access)},
         )
     if person.role not in OPENS[access]:
-        _log.warning("refused", status=403, path=request.path, person=person.name, role=person.role)
-        needed = " or ".join(sorted(OPENS[access]))
-        raise web.HTTPForbidden(text=f"{person.name} has the role {person.role}: this needs {needed}")
+        _log.warning("refused", status=403, path=request.path, remote=request.remote, person=person.name, role=person.role)
+        raise _WrongRoleError(person, " or ".join(sorted(OPENS[access])))
     return person.name
 
 
@@ -93,6 +137,7 @@ def _admit_to_open_server(request: web.Request, deps: Deps, access: Access) -> s
     host = _host(request.host)
     external = urlsplit(deps.in_use.settings().server.external_url or "").hostname
     if not (host in {"localhost", external} or _is_address(host)):
+        _log.warning("refused", status=403, path=request.path, remote=request.remote, host=host)
         raise web.HTTPForbidden(
             text=f"without 'auth.people' this server is not {host[:100]}: use its address, or set 'server.external_url'"
         )
@@ -106,6 +151,7 @@ def _refuse_foreign_pages(request: web.Request) -> None:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     own = site in {"same-origin", "none"} if site is not None else origin is None or origin.partition("://")[2] == request.host
     if not own:
+        _log.warning("refused", status=403, path=request.path, remote=request.remote, origin=origin, site=site)
         raise web.HTTPForbidden(text="another site's page asked for this: only rollbackd's own may")
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, Union, get
 import orjson
 from aiohttp import web
 
+from rollbackd.telemetry.redaction import harmless_data
 from rollbackd.web.body import Body, NothingBody, Query, read, read_query
 
 T = TypeVar("T")
@@ -94,6 +95,6 @@ def answering(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamR
         given = await handler(request, **taken)
         if isinstance(given, web.StreamResponse):
             return given
-        return web.Response(status=given.status, body=orjson.dumps(given.value), content_type=JSON)
+        return web.Response(status=given.status, body=orjson.dumps(harmless_data(given.value)), content_type=JSON)
 
     return answer

@@ -10,9 +10,10 @@ from rollbackd.report import render
 from rollbackd.settings.suggest import unknown
 from rollbackd.web import config, readiness, views
 from rollbackd.web.answers import Answer, Raw
-from rollbackd.web.body import IncidentsQuery, Labels, PlanQuery, ReportQuery, ServiceQuery
+from rollbackd.web.body import IncidentsQuery, Labels, PageQuery, PlanQuery, ReportQuery, ServiceQuery
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.shapes import (
+    AuditPage,
     ChangePage,
     DiagnosisShape,
     IncidentPage,
@@ -89,6 +90,15 @@ async def changes(request: web.Request, query: ServiceQuery) -> Answer[ChangePag
     deps = request.app[DEPS]
     found = await deps.store.changes.of_service(service_named(deps, query.service).name)
     return Answer({"items": [views.change(one) for one in found], "next": None})
+
+
+async def audit(request: web.Request, query: PageQuery) -> Answer[AuditPage]:
+    """Who did or tried what, newest first; `cursor` is the `next` of the page before."""
+    try:
+        page = await request.app[DEPS].store.audit.page(cursor=query.cursor, limit=query.limit)
+    except ValueError as error:
+        raise web.HTTPBadRequest(text=str(error)) from error
+    return Answer({"items": [views.audited(one) for one in page.items], "next": page.next})
 
 
 async def routes(request: web.Request, query: Labels) -> Answer[RouteShape]:

@@ -7,13 +7,14 @@ from enum import StrEnum
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from rollbackd.clock import parse_rfc3339
 from rollbackd.model.incident import Outcome, Phase
 from rollbackd.settings.durations import parse_duration
 from rollbackd.settings.suggest import unknown
+from rollbackd.telemetry.redaction import one_line
 
 DEADLINE: Final = timedelta(seconds=10)
 
@@ -67,12 +68,19 @@ def _limit(text: object) -> int:
     return int(text)
 
 
+def _said(text: str) -> str:
+    """Invisible characters alone are no reason that anybody could read."""
+    if not one_line(text):
+        raise ValueError("say it in words")
+    return text
+
+
 Instant = Annotated[
     datetime, BeforeValidator(_instant), WithJsonSchema({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}]})
 ]
 Duration = Annotated[timedelta, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["500ms", "30m", "2h"]})]
 Limit = Annotated[int, BeforeValidator(_limit), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MOST_ITEMS})]
-Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000), AfterValidator(_said)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -148,12 +156,15 @@ class PlanQuery(Query):
     to: str | None = None
 
 
-class IncidentsQuery(Query):
+class PageQuery(Query):
+    cursor: str | None = None
+    limit: Limit = ITEMS
+
+
+class IncidentsQuery(PageQuery):
     service: str | None = None
     phase: Annotated[Phase, _word_of(Phase)] | None = None
     outcome: Annotated[Outcome, _word_of(Outcome)] | None = None
-    cursor: str | None = None
-    limit: Limit = ITEMS
 
 
 class ReportQuery(Query):
@@ -216,6 +227,8 @@ def _parse(raw: bytes) -> dict[str, Any]:
         raise web.HTTPBadRequest(text=f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise web.HTTPBadRequest(text="the body is a JSON object")
+    if any("\0" in text for text in value.values() if isinstance(text, str)):
+        raise web.HTTPBadRequest(text="the body has a NUL character")
     return value
 
 

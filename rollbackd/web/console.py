@@ -1,6 +1,6 @@
 """The console: two read-only pages, rendered here and styled by one file, without a line of JavaScript.
 
-Everything that is shown goes through autoescaping, and text from outside loses its control and bidi characters first (I11).
+Everything that is shown goes through autoescaping, and text from outside is made harmless first (I11, I13).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from aiohttp import web
 
 from rollbackd.clock import parse_rfc3339
-from rollbackd.telemetry.redaction import strip_controls
+from rollbackd.telemetry.redaction import harmless
 from rollbackd.web import views
 from rollbackd.web.answers import Html, Raw
 from rollbackd.web.api import record_of, services_of, status_of
@@ -79,7 +79,7 @@ def _finalize(value: object) -> object:
     """`—` where nothing is known. Markup is left alone: it was escaped by whoever made it."""
     if value is None:
         return "—"
-    return strip_controls(value) if type(value) is str else value
+    return harmless(value, lines=True) if type(value) is str else value
 
 
 def _clock(instant: str | None) -> str | None:

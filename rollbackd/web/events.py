@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import orjson
 from aiohttp import web
 
+from rollbackd.telemetry.redaction import harmless_data
 from rollbackd.web import views
 from rollbackd.web.answers import Raw
 from rollbackd.web.deps import DEPS
@@ -74,7 +75,7 @@ async def events(
 async def _catch_up(request: web.Request, response: web.StreamResponse, seq: int) -> int:
     while entries := await request.app[DEPS].store.timeline.after(seq, PAGE):
         for entry in entries:
-            data = orjson.dumps(views.entry(entry)).decode()
+            data = orjson.dumps(harmless_data(views.entry(entry))).decode()
             await _write(response, f"id: {entry.seq}\nevent: {entry.kind}\ndata: {data}\n\n".encode())
         seq = entries[-1].seq
     return seq

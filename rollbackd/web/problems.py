@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 
 from rollbackd.errors import MisconfiguredError, NotFoundError, RefusedError, RollbackdError, TemporaryError
 from rollbackd.settings.problems import InvalidConfigError
+from rollbackd.telemetry.redaction import harmless_data
 from rollbackd.web import config
 
 CONTENT_TYPE: Final = "application/problem+json"
@@ -77,4 +78,4 @@ def _of_refusal(request: web.Request, refusal: web.HTTPException) -> web.Respons
 
 
 def _body(status: HTTPStatus, detail: str, members: dict[str, object]) -> bytes:
-    return orjson.dumps({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members})
+    return orjson.dumps(harmless_data({"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **members}))

@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from rollbackd.web import api, console, decisions, events, ops
-from rollbackd.web.access import Access, guarded
+from rollbackd.web.access import REFUSALS, Access, Refusals, guarded
 from rollbackd.web.answers import JSON, Handler, Raw, answering
 from rollbackd.web.deps import DEPS, Deps
 from rollbackd.web.problems import problems
@@ -41,6 +41,7 @@ ROUTES: Final = (
     Route("GET", "/api/v1/incidents/{id}/report", Access.READ, api.report),
     Route("GET", "/api/v1/releases", Access.READ, api.releases),
     Route("GET", "/api/v1/changes", Access.READ, api.changes),
+    Route("GET", "/api/v1/audit", Access.READ, api.audit),
     Route("GET", "/api/v1/routes", Access.READ, api.routes),
     Route("GET", "/api/v1/events", Access.READ, events.events),
     Route("POST", "/api/v1/releases", Access.RECORD, decisions.record_release),
@@ -77,6 +78,7 @@ def build(deps: Deps) -> web.Application:
     application = web.Application(middlewares=[problems], client_max_size=MOST_BODY)
     application[DEPS] = deps
     streams = application[events.STREAMS] = events.Streams()
+    application[REFUSALS] = Refusals()
     for route in ROUTES:
         application.router.add_route(route.method, route.path, guarded(answering(route.handler), route.access))
     application.on_response_prepare.append(_secure)

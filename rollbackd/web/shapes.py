@@ -146,6 +146,18 @@ class ChangeShape(TypedDict):
     by: str
 
 
+class AuditShape(TypedDict):
+    """`result` is `done`, or the reason why it was refused."""
+
+    at: str
+    person: str
+    remote: str
+    action: str
+    subject: str
+    reason: str
+    result: str
+
+
 class VersionShape(TypedDict):
     version: str | None
     artifact: str | None
@@ -335,4 +347,9 @@ class ReleasePage(TypedDict):
 
 class ChangePage(TypedDict):
     items: list[ChangeShape]
+    next: str | None
+
+
+class AuditPage(TypedDict):
+    items: list[AuditShape]
     next: str | None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rollbackd.clock import rfc3339
 from rollbackd.model.attempt import Attempt
+from rollbackd.model.audit import AuditEntry
 from rollbackd.model.change import Change
 from rollbackd.model.decision import Check, Decision, PauseFacts
 from rollbackd.model.incident import Incident, TimelineEntry
@@ -20,6 +21,7 @@ from rollbackd.web import readiness, why
 from rollbackd.web.shapes import (
     AttemptOutput,
     AttemptShape,
+    AuditShape,
     ChangeShape,
     CheckShape,
     ConfigShape,
@@ -170,6 +172,18 @@ def release(one: Release) -> ReleaseShape:
 
 def change(one: Change) -> ChangeShape:
     return {"service": one.service, "kind": one.kind, "what": one.what, "at": rfc3339(one.at), "by": one.by}
+
+
+def audited(one: AuditEntry) -> AuditShape:
+    return {
+        "at": rfc3339(one.at),
+        "person": one.person,
+        "remote": one.remote,
+        "action": one.action,
+        "subject": one.subject,
+        "reason": one.reason,
+        "result": one.result,
+    }
 
 
 def plan(made: Plan) -> PlanShape:

@@ -9,10 +9,10 @@ import pytest
 
 from rollbackd.errors import NotFoundError, PermanentError
 from rollbackd.model.attempt import AttemptStatus, ProcessIdentity
+from rollbackd.model.audit import AuditEntry
 from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.release import Mark, ReleaseStatus
-from rollbackd.store.audit import AuditEntry
 from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
 from tests.contract import samples

@@ -27,6 +27,7 @@ WHO_MAY: Final[dict[tuple[str, str], set[Role] | set[Role | None]]] = {
     ("GET", "/api/v1/incidents"): LOOKERS,
     ("GET", "/api/v1/incidents/{id}"): LOOKERS,
     ("GET", "/api/v1/incidents/{id}/report"): LOOKERS,
+    ("GET", "/api/v1/audit"): LOOKERS,
     ("GET", "/api/v1/routes"): LOOKERS,
     ("GET", "/api/v1/events"): LOOKERS,
     ("POST", "/api/v1/incidents/{id}/approve"): DECIDERS,

@@ -21,6 +21,7 @@ from rollbackd.flow.reload import Changes, Refusal
 from rollbackd.flow.reporting import Reporting
 from rollbackd.intake.webhook import Webhook
 from rollbackd.model.attempt import AttemptStatus
+from rollbackd.model.audit import Caller
 from rollbackd.model.change import Change, ChangeKind
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Incident
@@ -66,28 +67,28 @@ class StandIn:
         if self.raises is not None:
             raise self.raises
 
-    async def approve(self, incident_id: str, *, plan: str | None, by: str) -> Incident:
-        self._ask("approve", incident_id, plan, by)
+    async def approve(self, incident_id: str, *, plan: str | None, by: Caller) -> Incident:
+        self._ask("approve", incident_id, plan, by.name)
         return self.incident
 
-    async def reject(self, incident_id: str, *, reason: str, by: str) -> Incident:
-        self._ask("reject", incident_id, reason, by)
+    async def reject(self, incident_id: str, *, reason: str, by: Caller) -> Incident:
+        self._ask("reject", incident_id, reason, by.name)
         return self.incident
 
-    async def abort(self, incident_id: str, *, reason: str, by: str) -> Incident:
-        self._ask("abort", incident_id, reason, by)
+    async def abort(self, incident_id: str, *, reason: str, by: Caller) -> Incident:
+        self._ask("abort", incident_id, reason, by.name)
         return self.incident
 
-    async def acknowledge(self, incident_id: str, *, reason: str, by: str) -> Incident:
-        self._ask("acknowledge", incident_id, reason, by)
+    async def acknowledge(self, incident_id: str, *, reason: str, by: Caller) -> Incident:
+        self._ask("acknowledge", incident_id, reason, by.name)
         return self.incident
 
-    async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: str) -> PauseFacts:
-        self._ask("pause", service, duration, reason, by)
+    async def pause(self, service: str | None, *, duration: timedelta, reason: str, by: Caller) -> PauseFacts:
+        self._ask("pause", service, duration, reason, by.name)
         return PauseFacts(paused=True, scope=service or "global", until=NOW + duration, why=reason)
 
-    async def resume(self, service: str | None, *, by: str) -> bool:
-        self._ask("resume", service, by)
+    async def resume(self, service: str | None, *, by: Caller) -> bool:
+        self._ask("resume", service, by.name)
         return self.resumed
 
     async def plan(self, service: str, *, to: str | None = None) -> Plan:
@@ -95,21 +96,21 @@ class StandIn:
         return PLAN
 
     async def rollback(
-        self, service: str, *, to: str | None, plan: str | None, reason: str, reason_code: str | None, while_paused: bool, by: str
+        self, service: str, *, to: str | None, plan: str | None, reason: str, reason_code: str | None, while_paused: bool, by: Caller
     ) -> Incident:
-        self._ask("rollback", service, to, plan, reason, reason_code, while_paused, by)
+        self._ask("rollback", service, to, plan, reason, reason_code, while_paused, by.name)
         return self.incident
 
-    async def record_release(self, report: ReleaseReport, *, by: str) -> tuple[Release, bool]:
-        self._ask("record_release", report, by)
+    async def record_release(self, report: ReleaseReport, *, by: Caller) -> tuple[Release, bool]:
+        self._ask("record_release", report, by.name)
         return V2, self.created
 
-    async def record_change(self, service: str, *, kind: ChangeKind, what: str, at: datetime | None, by: str) -> tuple[Change, bool]:
-        self._ask("record_change", service, kind, what, at, by)
-        return Change(service=service, kind=kind, what=what, at=at or NOW, by=by), self.created
+    async def record_change(self, service: str, *, kind: ChangeKind, what: str, at: datetime | None, by: Caller) -> tuple[Change, bool]:
+        self._ask("record_change", service, kind, what, at, by.name)
+        return Change(service=service, kind=kind, what=what, at=at or NOW, by=by.name), self.created
 
-    async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: str) -> Release:
-        self._ask("mark", service, version, mark, reason, by)
+    async def mark(self, service: str, version: str, mark: Mark, *, reason: str, by: Caller) -> Release:
+        self._ask("mark", service, version, mark, reason, by.name)
         return replace(V2, mark=mark, mark_reason=reason)
 
 
