@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from aiohttp import web
 
 from rollbackd import __version__
 from rollbackd.action.commands import Commands
@@ -21,7 +19,6 @@ from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.action.runner import Runner
 from rollbackd.clock import Clock, SystemClock
-from rollbackd.errors import PermanentError
 from rollbackd.flow.aftercare import Aftercare
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
@@ -47,7 +44,7 @@ from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
-from rollbackd.settings.effective import Settings, TlsSettings
+from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
 from rollbackd.settings.secrets import read_secret
 from rollbackd.store.store import Store
@@ -60,14 +57,12 @@ from rollbackd.watch.schedule import Schedule
 from rollbackd.watch.watcher import Watcher
 from rollbackd.web import server
 from rollbackd.web.deps import DaemonStatus, Deps
+from rollbackd.web.door import listening
 
 _log: Final = structlog.get_logger("daemon")
 _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
-_LAST_ANSWERS: Final = timedelta(seconds=5)
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
-_LINGER: Final = timedelta(seconds=1)  # for a refused body that is still on its way
-_IDLE_CONNECTION: Final = timedelta(seconds=75)  # also the longest that a client may take for its headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +209,7 @@ async def running(
         supervisor.spawn("truncated alerts", truncated.run())
         supervisor.spawn("event loop lag", measure_lag(metrics, clock))
         supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=store.ping))
-        url = await stack.enter_async_context(_listening(application, settings))
+        url = await stack.enter_async_context(listening(application, settings.server, metrics=metrics, clock=clock))
         _log.info("listening", url=url, services=len(settings.services), version=__version__)
         stack.enter_context(rounds.made(schedule))
         systemd.ready()
@@ -271,40 +266,6 @@ async def _serve(settings: Settings) -> int:
         for number in _STOP:  # a second one does not wait for a step that runs
             loop.remove_signal_handler(number)
     return 0
-
-
-@asynccontextmanager
-async def _listening(application: web.Application, settings: Settings) -> AsyncIterator[str]:
-    """The URL under which the application is served. Raises PermanentError when the port cannot be had."""
-    listen = settings.server
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=_LAST_ANSWERS.total_seconds(),
-        keepalive_timeout=_IDLE_CONNECTION.total_seconds(),
-        lingering_time=_LINGER.total_seconds(),
-    )
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, listen.host, listen.port, ssl_context=_tls(listen.tls)).start()
-        except OSError as e:
-            raise PermanentError(f"cannot listen on {listen.host}:{listen.port}: {e.strerror or e}; is another rollbackd running?") from e
-        host, port = runner.addresses[0][:2]
-        yield f"{'https' if listen.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-    finally:
-        await runner.cleanup()
-
-
-def _tls(tls: TlsSettings | None) -> ssl.SSLContext | None:
-    if tls is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(tls.client_ca_file) if tls.client_ca_file else None)
-    if tls.client_ca_file is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    return context
 
 
 def _secret(path: str) -> str:

@@ -20,6 +20,7 @@ from rollbackd.intake.payload import Payload, PayloadError, parse
 from rollbackd.intake.routing import Routing
 from rollbackd.model.alert import AlertEvent, IgnoredAlert
 from rollbackd.telemetry.metrics import Metrics
+from rollbackd.telemetry.overload import too_busy
 
 BODY_AT_MOST: Final = 4 * 1024 * 1024
 HELD_AT_MOST: Final = 16 * 1024 * 1024  # of all bodies that are being read or stored; parsed they take several times that
@@ -69,7 +70,7 @@ class Webhook:
         self._metrics = metrics
         self._on_stored = on_stored
         self._on_truncated = on_truncated
-        self._room = _Room()
+        self._room = _Room(metrics)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers how many alerts were new, were known already, and matched no service.
@@ -160,8 +161,9 @@ async def _read(request: web.Request, share: "_Share") -> bytes:
 class _Room:
     """The memory that all requests share: more of them wait at the sender, whose 503 costs nothing (I14)."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self.free = HELD_AT_MOST
+        self.metrics = metrics
 
 
 class _Share:
@@ -174,6 +176,7 @@ class _Share:
 
     def grow(self, size: int) -> None:
         if size > self._room.free:
+            too_busy(self._room.metrics, "webhook_bodies")
             raise TemporaryError("too busy: send it again", retry_after=RETRY_AFTER)
         self._room.free -= size
         self._size += size

@@ -1,6 +1,6 @@
 """The web server as a value: every route with who may use it, in one table, and what holds for every answer."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,12 +9,17 @@ from aiohttp import web
 from rollbackd.web import api, console, decisions, events, ops
 from rollbackd.web.access import Access, guarded
 from rollbackd.web.deps import DEPS, Deps
+from rollbackd.web.door import marked
+from rollbackd.web.lanes import Lane, Lanes
 from rollbackd.web.problems import problems
 
-MOST_BODY: Final = 4 * 1024 * 1024
+MOST_BODY: Final = 64 * 1024  # of what people and CI send; the webhook has a limit of its own
 WEBHOOK_PATH: Final = "/webhook/alertmanager"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+_LANES: Final[Mapping[Handler, Lane]] = {events.events: Lane.STREAM, ops.metrics: Lane.SCRAPE}  # of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,18 @@ class Route:
     path: str
     access: Access
     handler: Handler
+
+    @property
+    def lane(self) -> Lane | None:
+        if self.handler in _LANES:
+            return _LANES[self.handler]
+        match self.access:
+            case Access.OPEN:
+                return None
+            case Access.READ | Access.CONSOLE:
+                return Lane.READ
+            case Access.RECORD | Access.DECIDE:
+                return Lane.DECIDE
 
 
 ROUTES: Final = (
@@ -66,12 +83,14 @@ _HEADERS: Final = {
 
 def build(deps: Deps) -> web.Application:
     """Everything that listens. No route redirects, and a path with a slash too many is 404: a 3xx would lose alerts (I2)."""
-    application = web.Application(middlewares=[problems], client_max_size=MOST_BODY)
+    application = web.Application(middlewares=[marked, problems], client_max_size=MOST_BODY)
+    lanes = Lanes(deps.metrics)
     application[DEPS] = deps
     streams = application[events.STREAMS] = events.Streams()
     for route in ROUTES:
-        application.router.add_route(route.method, route.path, guarded(route.handler, route.access))
-    application.router.add_post(WEBHOOK_PATH, deps.webhook.handle)
+        handler = route.handler if route.lane is None else lanes.within(route.lane, route.handler)
+        application.router.add_route(route.method, route.path, guarded(handler, route.access))
+    application.router.add_post(WEBHOOK_PATH, lanes.within(Lane.WEBHOOK, deps.webhook.handle))
     application.on_response_prepare.append(_secure)
     application.on_shutdown.append(streams.close_all)
     return application
