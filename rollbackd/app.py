@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from aiohttp import web
 
 from rollbackd import __version__
 from rollbackd.action.commands import Commands
@@ -21,7 +20,6 @@ from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.action.runner import Runner
 from rollbackd.clock import Clock, SystemClock
-from rollbackd.errors import PermanentError
 from rollbackd.flow.aftercare import Aftercare
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
@@ -61,14 +59,12 @@ from rollbackd.watch.schedule import Schedule
 from rollbackd.watch.watcher import Watcher
 from rollbackd.web import server
 from rollbackd.web.deps import DaemonStatus, Deps
+from rollbackd.web.door import listening
 
 _log: Final = structlog.get_logger("daemon")
 _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
-_LAST_ANSWERS: Final = timedelta(seconds=5)
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
-_LINGER: Final = timedelta(seconds=1)  # for a refused body that is still on its way
-_IDLE_CONNECTION: Final = timedelta(seconds=75)  # also the longest that a client may take for its headers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,7 +233,7 @@ async def running(
             "reloads": reloads.run(reload_asked or asyncio.Event()),
         }.items():
             supervisor.spawn(name, goes_on)
-        url = await stack.enter_async_context(_listening(application, in_use))
+        url = await stack.enter_async_context(listening(application, in_use, metrics=metrics, clock=clock))
         _log.info("listening", url=url, services=len(in_use.services), version=__version__)
         stack.enter_context(rounds.made(schedule))
         systemd.ready()
@@ -299,32 +295,6 @@ async def _serve(settings: Settings) -> int:
         for number in _STOP:  # a second one does not wait for a step that runs
             loop.remove_signal_handler(number)
     return 0
-
-
-@asynccontextmanager
-async def _listening(application: web.Application, in_use: InUse) -> AsyncIterator[str]:
-    """The URL under which the application is served. Raises PermanentError when the port cannot be had."""
-    listen, tls = in_use.settings().server, in_use.config.tls
-    if tls is not None:
-        tls.sni_callback = in_use.show_current_certificate
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=_LAST_ANSWERS.total_seconds(),
-        keepalive_timeout=_IDLE_CONNECTION.total_seconds(),
-        lingering_time=_LINGER.total_seconds(),
-    )
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, listen.host, listen.port, ssl_context=tls).start()
-        except OSError as e:
-            raise PermanentError(f"cannot listen on {listen.host}:{listen.port}: {e.strerror or e}; is another rollbackd running?") from e
-        host, port = runner.addresses[0][:2]
-        yield f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-    finally:
-        await runner.cleanup()
 
 
 def _secret(path: str) -> str:

@@ -6,7 +6,8 @@ taken, and goes on where the last process stopped.
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -32,7 +33,7 @@ from rollbackd.store.alerts import StoredAlert
 from rollbackd.store.incidents import ConflictError
 from rollbackd.store.store import Store
 from rollbackd.store.timeline import NewEntry
-from rollbackd.supervisor import Supervisor
+from rollbackd.supervisor import Supervisor, together
 
 _log: Final = structlog.get_logger("conductor")
 
@@ -113,7 +114,8 @@ class Conductor:
             self._arrived.clear()
             try:
                 while stored := await self._unhandled():
-                    await self._take_each(stored)
+                    with self.progress.within(2 * SOON, "what came in"):
+                        await self._take_each(stored)
                 trouble = Trouble()
             except Exception as e:  # noqa: BLE001 - said, and tried again: what is stored is not lost (I2)
                 trouble = trouble.after(e)
@@ -126,19 +128,37 @@ class Conductor:
             return await self._store.alerts.unhandled()
 
     async def _take_each(self, stored: Iterable[StoredAlert]) -> None:
-        """One that cannot be taken keeps no other from it."""
-        errors = []
+        """In the order of arrival, but where that says nothing at once, for then they share commits. One that cannot be taken keeps no
+        other from it.
+        """
+        errors: list[Exception] = []
+        of_services: defaultdict[str | None, list[StoredAlert]] = defaultdict(list)
         for each in stored:
+            of_services[each.event.service].append(each)
+
+        async def take(each: StoredAlert) -> bool:
             try:
-                with self.progress.within(SOON, "the next alert"):
-                    await self._take(each)
+                return await self._take(each)
             except Exception as e:  # noqa: BLE001 - raised below
                 errors.append(e)
+                return False
+
+        async def take_in_order(alerts: Sequence[StoredAlert]) -> None:
+            for number, each in enumerate(alerts, start=1):
+                if await take(each):
+                    async with together() as joining:
+                        for other in alerts[number:]:
+                            joining.create_task(take(other))
+                    return
+
+        async with together() as services:
+            for alerts in of_services.values():
+                services.create_task(take_in_order(alerts))
         if errors:
             raise errors[0]
 
-    async def _take(self, stored: StoredAlert) -> None:
-        """One alert event joins the incident that it belongs to, opens one, or is only recorded.
+    async def _take(self, stored: StoredAlert) -> bool:
+        """One alert event joins the incident that it belongs to, opens one, or is only recorded. True: its service has one open.
 
         The same (fingerprint, startsAt) never opens a second incident, and `resolved` never opens one: in whichever order the
         events of one alert arrive, the final state is the same.
@@ -148,19 +168,19 @@ class Conductor:
         earlier, current = await self._store.incidents.met_by(event)
         if current is not None and (earlier is None or earlier.id == current.id):
             await self._join(stored, current, is_new=earlier is None)
-        elif earlier is not None or policy is None or event.status is AlertStatus.RESOLVED:
+            return True
+        if earlier is not None or policy is None or event.status is AlertStatus.RESOLVED:
             await self._store.alerts.handled(stored.id, earlier.id if earlier else None)
-        else:
-            await self._open(stored, policy)
+            return False
+        return await self._open(stored, policy)
 
     async def _join(self, stored: StoredAlert, incident: Incident, *, is_new: bool) -> None:
         """It is seen at the next look. A look that is due now would let whoever sends alerts say how often Prometheus is asked (I14)."""
         event = stored.event
         text = f"{event.name} {event.status}" + (" joined" if is_new and event.status is AlertStatus.FIRING else "")
-        await self._store.alerts.handled(stored.id, incident.id)
-        await self._store.timeline.append(incident.id, NewEntry("alert", text, _told(event)), self._clock.now())
+        await self._store.alerts.handled(stored.id, incident.id, NewEntry("alert", text, _told(event)))
 
-    async def _open(self, stored: StoredAlert, policy: ServicePolicy) -> None:
+    async def _open(self, stored: StoredAlert, policy: ServicePolicy) -> bool:
         event = stored.event
         now = self._clock.now()
         digest, content = self._pinned.snapshot_of(policy)
@@ -180,8 +200,10 @@ class Conductor:
             delivered_at=event.received_at,
         )
         entries = (NewEntry("alert", f"{event.name} {event.status}", _told(event)),)
-        if await self._store.incidents.open(incident, stored.id, entries, pinned=content):
+        opened = await self._store.incidents.open(incident, stored.id, entries, pinned=content)
+        if opened:
             self.go_on(incident.id)
+        return opened
 
     async def _conduct(self, incident_id: str) -> None:
         """From station to station until the incident is closed and told."""

@@ -10,7 +10,6 @@ from rollbackd.failpoints import reach
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.move import Move
-from rollbackd.model.alert import AlertStatus
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.model.look import Look
 from rollbackd.model.policy import ServicePolicy
@@ -58,12 +57,8 @@ class Observe:
             await self._store.timeline.append(incident.id, NewEntry("look", _in_words(look)), look.at)
 
         async def alerts_since() -> int:
-            return sum(
-                event.status is AlertStatus.FIRING
-                and incident.rollback_ended_at is not None
-                and event.starts_at > incident.rollback_ended_at
-                for event in await self._store.alerts.of_incident(incident.id)
-            )
+            ended_at = incident.rollback_ended_at
+            return await self._store.alerts.fired_after(incident.id, ended_at) if ended_at is not None else 0
 
         return await self._watcher.watch(
             incident,

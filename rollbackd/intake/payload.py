@@ -18,6 +18,7 @@ from rollbackd.model.alert import AlertEvent, AlertStatus, IgnoredAlert
 LABELS_AT_MOST: Final = 64
 NAME_AT_MOST: Final = 128  # bytes, as the next one
 VALUE_AT_MOST: Final = 4096
+ANNOTATIONS_AT_MOST: Final = 64 * 1024  # characters of all together
 FINGERPRINT_AT_MOST: Final = 64
 AHEAD_AT_MOST: Final = timedelta(days=1)
 SENTENCES_AT_MOST: Final = 20
@@ -184,10 +185,17 @@ def _annotations(annotations: Any) -> dict[str, str]:
     """They are only shown: what is too much of them is cut, and no reason to lose an alert."""
     if type(annotations) is not dict:
         return {}
-    if len(annotations) <= LABELS_AT_MOST and all(type(text) is str and len(text) <= VALUE_AT_MOST for text in annotations.values()):
+    if len(annotations) <= LABELS_AT_MOST and all(
+        type(text) is str and len(text) <= _SURELY_SHORT_VALUE and len(name) <= NAME_AT_MOST for name, text in annotations.items()
+    ):
         return annotations
-    kept = list(annotations.items())[:LABELS_AT_MOST]
-    return {name[:NAME_AT_MOST]: text[:VALUE_AT_MOST] for name, text in kept if type(text) is str}
+    left = ANNOTATIONS_AT_MOST
+    kept: dict[str, str] = {}
+    for name, text in list(annotations.items())[:LABELS_AT_MOST]:
+        if type(text) is str and left > 0:
+            kept[name[:NAME_AT_MOST]] = text[: min(VALUE_AT_MOST, left)]
+            left -= min(VALUE_AT_MOST, len(text))
+    return kept
 
 
 def _instant(text: Any) -> datetime | None:

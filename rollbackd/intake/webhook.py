@@ -26,7 +26,8 @@ from rollbackd.intake.payload import Payload, PayloadError, parse
 from rollbackd.intake.routing import Route
 from rollbackd.model.alert import AlertEvent, IgnoredAlert
 from rollbackd.telemetry.metrics import Metrics
-from rollbackd.telemetry.redaction import harmless_data
+from rollbackd.telemetry.overload import too_busy
+from rollbackd.telemetry.redaction import harmless
 
 BODY_AT_MOST: Final = 4 * 1024 * 1024
 HELD_AT_MOST: Final = 16 * 1024 * 1024  # of all bodies that are being read or stored; parsed they take several times that
@@ -85,7 +86,7 @@ class Webhook:
         self._metrics = metrics
         self._on_stored = on_stored
         self._on_truncated = on_truncated
-        self._room = _Room()
+        self._room = _Room(metrics)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers how many alerts were new, were known already, and matched no service.
@@ -107,7 +108,7 @@ class Webhook:
         self._tell(payload, appended)
         answer: StoredShape = {"stored": appended.stored, "duplicates": appended.duplicates, "ignored": payload.no_service}
         if payload.skipped:
-            answer["skipped"] = harmless_data(payload.skipped)
+            answer["skipped"] = [harmless(each) for each in payload.skipped]
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
     def _authenticate(self, request: web.Request) -> None:
@@ -185,8 +186,9 @@ async def _read(request: web.Request, share: "_Share") -> bytes:
 class _Room:
     """The memory that all requests share: more of them wait at the sender, whose 503 costs nothing (I14)."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self.free = HELD_AT_MOST
+        self.metrics = metrics
 
 
 class _Share:
@@ -199,6 +201,7 @@ class _Share:
 
     def grow(self, size: int) -> None:
         if size > self._room.free:
+            too_busy(self._room.metrics, "webhook_bodies")
             raise TemporaryError("too busy: send it again", retry_after=RETRY_AFTER)
         self._room.free -= size
         self._size += size

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from rollbackd.clock import Clock
@@ -15,7 +15,7 @@ from rollbackd.model.alert import AlertEvent
 from rollbackd.model.audit import AuditEntry
 from rollbackd.model.decision import Decision, History
 from rollbackd.model.incident import Incident, Outcome, Phase
-from rollbackd.store.alerts import handling
+from rollbackd.store.alerts import handle
 from rollbackd.store.audit import write_audit
 from rollbackd.store.columns import as_row, from_microseconds, record_of, to_microseconds
 from rollbackd.store.database import Database
@@ -65,7 +65,7 @@ class Incidents:
                 write_snapshot(connection, incident.snapshot, pinned, now)
             connection.execute(insert(incidents).values(as_row(incidents, incident)))
             if alert_id is not None:
-                connection.execute(handling(alert_id, incident.id, now))
+                handle(connection, alert_id, incident.id, now)
             write_audit(connection, audited)
             return write_entries(connection, incident.id, entries, now)
 
@@ -139,11 +139,9 @@ class Incidents:
 
     async def met_by(self, event: AlertEvent) -> tuple[Incident | None, Incident | None]:
         """The newest incident that this alert, in whichever state, opened or joined; and the one that its service has open."""
-        joined = select(alerts.c.incident_id).where(alerts.c.starts_at == event.starts_at, alerts.c.fingerprint == event.fingerprint)
-        opened = and_(incidents.c.fingerprint == event.fingerprint, incidents.c.starts_at == event.starts_at)
-        of_alert = _newest_first().where(or_(opened, incidents.c.id.in_(joined))).limit(1)
-        of_service = _all().where(_IS_OPEN, incidents.c.service == event.service).limit(1)
-        return await self._database.read(lambda connection: (connection.scalar(of_alert), connection.scalar(of_service)))
+        alert = {"starts_at": event.starts_at, "fingerprint": event.fingerprint}
+        service = {"service": event.service}
+        return await self._database.read(lambda connection: (connection.scalar(_OF_ALERT, alert), connection.scalar(_OF_SERVICE, service)))
 
     async def helped_since(self, at: datetime) -> tuple[Incident, ...]:
         """Those whose rollback helped and that were closed since then, newest first."""
@@ -219,6 +217,15 @@ def _all() -> Select[Any]:
 
 def _newest_first() -> Select[Any]:
     return _all().order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
+
+
+# Asked for every alert: to put such a statement together costs more than to run it.
+_joined: Final = select(alerts.c.incident_id).where(
+    alerts.c.starts_at == bindparam("starts_at"), alerts.c.fingerprint == bindparam("fingerprint")
+)
+_opened: Final = and_(incidents.c.fingerprint == bindparam("fingerprint"), incidents.c.starts_at == bindparam("starts_at"))
+_OF_ALERT: Final = _newest_first().where(or_(_opened, incidents.c.id.in_(_joined))).limit(1)
+_OF_SERVICE: Final = _all().where(_IS_OPEN, incidents.c.service == bindparam("service")).limit(1)
 
 
 def _history(connection: Connection, service: str, now: datetime, *, except_incident: str | None) -> History:

@@ -37,7 +37,7 @@ class Store:
         self._database = database
         self._path = path
         self.timeline = Timeline(database, newest_entry)
-        self.alerts = Alerts(database, clock)
+        self.alerts = Alerts(database, self.timeline, clock)
         self.incidents = Incidents(database, self.timeline, clock)
         self.fleet = Fleet(database)
         self.attempts = Attempts(database)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection, func, insert, select
 
@@ -57,12 +58,15 @@ class Timeline:
             news.set()
 
 
+_ENTRY: Final = insert(timeline).returning(timeline.c.seq)
+
+
 def write_entries(connection: Connection, incident_id: str, entries: Sequence[NewEntry], at: datetime) -> int:
     """Part of a transaction: an entry stands or falls with what it tells of. The number of the last one, 0 without any."""
     newest = 0
     for entry in entries:
         values = {"incident_id": incident_id, "at": at, "kind": entry.kind, "text": entry.text, "data": entry.data}
-        newest = connection.execute(insert(timeline).values(values).returning(timeline.c.seq)).scalar_one()
+        newest = connection.execute(_ENTRY, values).scalar_one()
     return newest
 
 

@@ -19,8 +19,9 @@ from typing import Final, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from rollbackd.clock import rfc3339
+from rollbackd.clock import SystemClock, rfc3339
 from rollbackd.errors import MisconfiguredError
+from rollbackd.telemetry.overload import Damper
 from rollbackd.telemetry.redaction import harmless
 
 LEVEL_VARIABLE: Final = "ROLLBACKD_LOG_LEVEL"
@@ -53,6 +54,7 @@ def set_up(level: str | None = None, *, stream: TextIO | None = None) -> None:
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=_last_steps(stream)))
+    handler.addFilter(Damper(SystemClock().monotonic))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(wanted.upper())

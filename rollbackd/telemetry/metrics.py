@@ -23,6 +23,11 @@ from rollbackd.model.reason import Reason
 Received = Literal["stored", "duplicate", "ignored", "unusable"]
 """What became of an alert in a payload: `ignored` matched no service, `unusable` was recorded and skipped."""
 
+Limit = Literal["connections", "idle_connections", "slow_heads", "webhooks", "webhook_bodies", "reads", "scrapes", "streams", "decisions"]
+"""What there was too much of: `connections` were not let in, idle ones made room for others, heads did not come in time or were too
+large, and more requests of one kind came at once than are answered at once.
+"""
+
 _FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _SLOW: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 _LAG_EVERY: Final = timedelta(seconds=1)
@@ -43,6 +48,7 @@ class Metrics:
             }
         )
         self._alerts = Counter("rollbackd_alerts_received", "Alerts received, by what became of them.", ["result"], registry=registry)
+        self._too_busy = Counter("rollbackd_too_busy", "Refused because there was too much, by the limit.", ["limit"], registry=registry)
         self._decisions = Counter(
             "rollbackd_decisions", "Decisions made, each re-check included.", ["service", "decision", "reason"], registry=registry
         )
@@ -83,6 +89,9 @@ class Metrics:
 
     def alert_received(self, result: Received, count: int = 1) -> None:
         self._alerts.labels(result).inc(count)
+
+    def too_busy(self, limit: Limit) -> None:
+        self._too_busy.labels(limit).inc()
 
     def decided(self, service: str, decision: Action, reason: Reason) -> None:
         self._decisions.labels(service, decision.value, reason.value).inc()

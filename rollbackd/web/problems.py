@@ -71,7 +71,7 @@ def _of_refusal(request: web.Request, refusal: web.HTTPException) -> web.Respons
         case web.HTTPMethodNotAllowed():
             detail = f"{request.method} is not for {request.path}: use {' or '.join(sorted(refusal.allowed_methods))}"
         case web.HTTPRequestEntityTooLarge():
-            detail = "the body is too large: 4 MiB at most"
+            detail = f"the body is too large: {refusal.text}"
         case _:
             detail = refusal.text or refusal.reason
     return problem(HTTPStatus(refusal.status), detail, headers=kept)

@@ -3,6 +3,7 @@
 What a route takes and gives stands in the types of its handler, see `answers`.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Final, NamedTuple
 
@@ -13,9 +14,13 @@ from rollbackd.web import api, console, decisions, events, ops
 from rollbackd.web.access import REFUSALS, Access, Refusals, guarded
 from rollbackd.web.answers import JSON, Handler, Raw, answering
 from rollbackd.web.deps import DEPS, Deps
+from rollbackd.web.door import marked
+from rollbackd.web.lanes import Lane, Lanes
 from rollbackd.web.problems import problems
 
-MOST_BODY: Final = 4 * 1024 * 1024
+MOST_BODY: Final = 64 * 1024  # of what people and CI send; the webhook has a limit of its own
+
+_LANES: Final[Mapping[Handler, Lane]] = {ops.webhook: Lane.WEBHOOK, events.events: Lane.STREAM, ops.metrics: Lane.SCRAPE}
 
 
 class Route(NamedTuple):
@@ -23,6 +28,18 @@ class Route(NamedTuple):
     path: str
     access: Access
     handler: Handler
+
+    @property
+    def lane(self) -> Lane | None:
+        if self.handler in _LANES:
+            return _LANES[self.handler]
+        match self.access:
+            case Access.OPEN | Access.INGEST:
+                return None
+            case Access.READ | Access.CONSOLE:
+                return Lane.READ
+            case Access.RECORD | Access.DECIDE:
+                return Lane.DECIDE
 
 
 async def description(_request: web.Request) -> Annotated[web.StreamResponse, Raw()]:
@@ -75,12 +92,16 @@ _HEADERS: Final = {
 
 def build(deps: Deps) -> web.Application:
     """Everything that listens. No route redirects, and a path with a slash too many is 404: a 3xx would lose alerts (I2)."""
-    application = web.Application(middlewares=[problems], client_max_size=MOST_BODY)
+    application = web.Application(middlewares=[marked, problems], client_max_size=MOST_BODY)
+    lanes = Lanes(deps.metrics)
     application[DEPS] = deps
     streams = application[events.STREAMS] = events.Streams()
     application[REFUSALS] = Refusals()
     for route in ROUTES:
-        application.router.add_route(route.method, route.path, guarded(answering(route.handler), route.access))
+        handler = answering(route.handler)
+        if route.lane is not None:
+            handler = lanes.within(route.lane, handler)
+        application.router.add_route(route.method, route.path, guarded(handler, route.access))
     application.on_response_prepare.append(_secure)
     application.on_shutdown.append(streams.close_all)
     return application

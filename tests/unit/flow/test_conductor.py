@@ -246,7 +246,10 @@ class TestAlerts:
             await conductor.start()
             await stage.taken()
         (incident,) = await stage.store.incidents.open_ones()
-        assert len(await stage.store.alerts.of_incident(incident.id)) == 1_100
+        assert len(await stage.store.alerts.of_incident(incident.id, limit=2_000)) == 1_100
+        told = [entry for entry in await stage.store.timeline.of_incident(incident.id) if entry.kind == "alert"]
+        assert len(told) == 200, "whoever sends how many"
+        assert "not listed" in told[-1].text
 
     async def test_one_that_cannot_be_taken_keeps_no_other_from_it(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
         stage.stations[Phase.DECIDING] = wait

@@ -200,7 +200,7 @@ async def test_every_error_of_a_body_is_said_at_once(world: World) -> None:
         (b"\xff\xfe", "is not JSON"),
         (b'{"reason": NaN}', "NaN is not JSON"),
         (b'{"reason": "a", "reason": "b"}', "stands twice"),
-        (b"[" * 100_000, "is nested too deeply"),
+        (b"[" * 60_000, "is nested too deeply"),
         (b'{"reason": ' + b"9" * 5000 + b"}", "is not JSON"),
         (b'["reason"]', "is a JSON object"),
         (b'"reason"', "is a JSON object"),

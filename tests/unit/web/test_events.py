@@ -1,5 +1,6 @@
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -8,9 +9,9 @@ from aiohttp import web
 
 from rollbackd.settings.effective import Role
 from rollbackd.store.timeline import NewEntry
-from rollbackd.web import events
+from rollbackd.web import events, lanes
 from tests.unit.web.samples import NOW, incident
-from tests.unit.web.world import World, keep
+from tests.unit.web.world import World, keep, serving
 
 
 async def stream(world: World, last: str | None = None) -> aiohttp.ClientResponse:
@@ -71,13 +72,13 @@ async def test_a_last_event_id_that_is_none_is_400(world: World, last: str) -> N
         assert response.status == 400
 
 
-async def test_there_are_only_so_many_streams_and_a_closed_one_makes_room(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "MOST_STREAMS", 1)
+async def test_there_are_only_so_many_streams_and_a_closed_one_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "MOST_CONNECTIONS", 8)
     monkeypatch.setattr(events, "HEARTBEAT", events.HEARTBEAT / 1500)
-    async with await stream(world) as first:
+    async with serving(tmp_path) as world, await stream(world) as first:
         await block(first)
         async with await stream(world) as second:
-            assert (second.status, second.headers["Retry-After"]) == (503, "30")
+            assert (second.status, second.headers["Retry-After"]) == (503, "1")
         first.close()
         async with asyncio.timeout(10):
             while (third := await stream(world)).status != 200:

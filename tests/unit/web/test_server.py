@@ -90,12 +90,12 @@ async def test_a_bug_is_500_without_a_word_about_it_and_with_a_traceback_in_the_
     assert [(line["event"], line["path"]) for line in world.logs if line["log_level"] == "error"] == [("request_failed", "/api/v1/resume")]
 
 
-async def test_a_body_over_four_mebibytes_is_413(world: World) -> None:
-    big = io.BytesIO(b'{"reason": "' + b"x" * (4 * 1024 * 1024) + b'"}')
+async def test_a_body_that_no_person_would_send_is_413(world: World) -> None:
+    big = io.BytesIO(b'{"reason": "' + b"x" * 64 * 1024 + b'"}')
     headers = world.as_(Role.OPERATOR) | {"Content-Type": "application/json"}
     async with world.http.post(f"{world.url}/api/v1/resume", data=big, headers=headers) as response:
         assert response.status == 413
-        assert (await response.json(content_type="application/problem+json"))["detail"] == "the body is too large: 4 MiB at most"
+        assert "too large" in (await response.json(content_type="application/problem+json"))["detail"]
 
 
 async def test_metrics_liveness_and_readiness(world: World) -> None:
