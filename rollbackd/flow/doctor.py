@@ -25,7 +25,10 @@ PATIENCE: Final = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """`store_problem` is empty when the store has just written something. `config_changed` names the files that the daemon has not read."""
+    """`store_problem` is empty when the store has just answered, and has kept what was written last.
+
+    `config_changed` names the files that the daemon has not read.
+    """
 
     store_problem: str
     config: Path
@@ -65,7 +68,7 @@ class Doctor:
             await self._store.ping()
         except RollbackdError as e:
             return str(e)
-        return ""
+        return self._store.problem
 
 
 def _changed(config: Path, since: datetime) -> tuple[Path, ...]:

@@ -60,6 +60,7 @@ class Metrics:
         self._paused = Gauge("rollbackd_paused", "1 while rollbackd is paused; service=global for all.", ["service"], registry=registry)
         self._commits = Histogram("rollbackd_store_commit_seconds", "How long a commit took.", buckets=_FAST, registry=registry)
         self._lag = Histogram("rollbackd_event_loop_lag_seconds", "How late the event loop woke.", buckets=_FAST, registry=registry)
+        self._armed = Gauge("rollbackd_ready", "1 when it may take alerts and act on them: /-/ready says why not.", registry=registry)
         self._ready = Gauge(
             "rollbackd_rollback_ready",
             "1 when a rollback of the service would work; 0 also when it is not known.",
@@ -111,6 +112,9 @@ class Metrics:
         self._paused.clear()
         for scope in scopes:
             self._paused.labels(scope).set(1)
+
+    def ready(self, *, is_ready: bool) -> None:
+        self._armed.set(is_ready)
 
     def readiness(self, service: str, verdict: ReadinessVerdict) -> None:
         """Where there is no rollback to be ready for, there is no number."""
