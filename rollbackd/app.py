@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,10 +16,12 @@ import structlog
 from rollbackd import __version__
 from rollbackd.action.commands import Commands
 from rollbackd.action.environment import Environments
+from rollbackd.action.journal import room_for
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.action.runner import Runner
 from rollbackd.clock import Clock, SystemClock
+from rollbackd.errors import PermanentError, RefusedError, RollbackdError
 from rollbackd.flow.aftercare import Aftercare
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
@@ -46,18 +48,20 @@ from rollbackd.notify.teller import Teller
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
+from rollbackd.settings import tls
 from rollbackd.settings.effective import Settings
 from rollbackd.settings.load import load
 from rollbackd.settings.secrets import read_secret
-from rollbackd.store.store import Store
-from rollbackd.supervisor import Supervisor
+from rollbackd.store.sqlite import path_of
+from rollbackd.store.store import Store, damage_in
+from rollbackd.supervisor import Supervisor, together
 from rollbackd.telemetry import logs, sdnotify
 from rollbackd.telemetry.metrics import Metrics, measure_lag
 from rollbackd.telemetry.redaction import register_secret
 from rollbackd.watch.look import Looker
 from rollbackd.watch.schedule import Schedule
 from rollbackd.watch.watcher import Watcher
-from rollbackd.web import server
+from rollbackd.web import server, unarmed
 from rollbackd.web.deps import DaemonStatus, Deps
 from rollbackd.web.door import listening
 
@@ -65,6 +69,11 @@ _log: Final = structlog.get_logger("daemon")
 _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
 _STOP: Final = (signal.SIGTERM, signal.SIGINT)
+_TRY_STORE_AGAIN: Final = timedelta(seconds=5)  # and no longer than a tenth of the time
+
+
+class NotArmedError(PermanentError):
+    """There is no store to act from: nothing may be taken, and nothing may be done, until there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +103,7 @@ async def running(
     Whenever `reload_asked` is set, the config is read again.
 
     Raises:
+        NotArmedError: its store cannot be used.
         RollbackdError: it cannot start, with what to do about it: another daemon has the store, the port is taken, a token is missing.
     """
     clock = clock or SystemClock()
@@ -101,7 +111,7 @@ async def running(
     async with AsyncExitStack() as stack:
         metrics = Metrics()
         sentry = await stack.enter_async_context(Sentry.from_settings(settings.sentry))
-        store = await stack.enter_async_context(Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed))
+        store = await stack.enter_async_context(_store(settings, clock, metrics))
         schedule = await stack.enter_async_context(Schedule(on_error=_job_failed, clock=clock))
         supervisor = await stack.enter_async_context(Supervisor())
 
@@ -170,6 +180,7 @@ async def running(
                 commands=commands,
                 prober=Prober(commands, Measurer(in_use.spare), clock),
                 known=recorded(sources, store.releases),
+                room=store.room,
                 clock=clock,
             ),
             store=store,
@@ -213,7 +224,11 @@ async def running(
                 readiness=rounds.of,
                 diagnose=Doctor(in_use=in_use, store=store, rounds=rounds).diagnose,
                 status=lambda: DaemonStatus(
-                    started_at=serving_since, ready=True, why_not="", version=__version__, clock_ahead=timekeeper.ahead
+                    started_at=serving_since,
+                    ready=not store.problem,
+                    why_not=store.problem,
+                    version=__version__,
+                    clock_ahead=timekeeper.ahead,
                 ),
                 reload=lambda by: reloads.reload(by=by),
                 refusal=lambda: reloads.refusal,
@@ -222,7 +237,7 @@ async def running(
 
         aftercare = Aftercare(services=in_use.services, store=store, sources=sources, collector=collector, teller=teller, clock=clock)
         await conductor.start()
-        _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reloads)
+        _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reporting, reloads)
         for client in in_use.clients.values():
             supervisor.spawn("warm up", client.warm_up())
         for name, goes_on in {
@@ -233,14 +248,15 @@ async def running(
             "reloads": reloads.run(reload_asked or asyncio.Event()),
         }.items():
             supervisor.spawn(name, goes_on)
-        url = await stack.enter_async_context(listening(application, in_use, metrics=metrics, clock=clock))
+        url = await stack.enter_async_context(listening(application, settings.server, tls=in_use.config.tls, metrics=metrics, clock=clock))
         _log.info("listening", url=url, services=len(in_use.services), version=__version__)
+        supervisor.spawn("examination of the store", store.examine())
         stack.enter_context(rounds.made(schedule))
         systemd.ready()
+        systemd.status("armed")
         yield Daemon(
             url=url, store=store, conductor=conductor, operator=operator, aftercare=aftercare, reloads=reloads, supervisor=supervisor
         )
-        systemd.stopping()
         _log.info("stopping")
         await roll.stop(grace=in_use.settings().shutdown_grace)
 
@@ -251,13 +267,39 @@ async def _go_on(progress: Progress, store: Store) -> None:
     await store.ping()
 
 
+@asynccontextmanager
+async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Store]:
+    """With room for the journal of the longest run. That another daemon has it is not its fault, and raised as it is."""
+    path_of(settings.store_url)
+    runbooks = (policy.runbook for policy in settings.services.values())
+    reserve = max((room_for(runbook) for runbook in runbooks if runbook is not None), default=0)
+    opening = Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed, reserve=reserve)
+    async with AsyncExitStack() as stack:
+        try:
+            store = await stack.enter_async_context(opening)
+        except RefusedError:
+            raise
+        except RollbackdError as e:
+            raise NotArmedError(str(e)) from e
+        yield store
+
+
 def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart
-    schedule: Schedule, in_use: InUse, store: Store, clock: Clock, reopen: Reopen, aftercare: Aftercare, reloads: Reloads
+    schedule: Schedule,
+    in_use: InUse,
+    store: Store,
+    clock: Clock,
+    reopen: Reopen,
+    aftercare: Aftercare,
+    reporting: Reporting,
+    reloads: Reloads,
 ) -> None:
     """What is looked after from time to time, and never urgent."""
 
     async def purge() -> None:
-        await store.purge(clock.now() - in_use.settings().retention)
+        before = clock.now() - in_use.settings().retention
+        await store.purge(before)
+        await reporting.purge(before)
 
     schedule.every("reopen", _SWEEP_EVERY, reopen.sweep)
     schedule.every("aftercare", _SWEEP_EVERY, aftercare.sweep)
@@ -285,16 +327,70 @@ async def _serve(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     reload_asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-    async with running(
-        settings,
-        systemd=sdnotify.SystemdNotifier.from_environment(),
-        processes=Processes(adopt_orphans=True),
-        reload_asked=reload_asked,
-    ):
-        await stop.wait()
-        for number in _STOP:  # a second one does not wait for a step that runs
-            loop.remove_signal_handler(number)
+    systemd = sdnotify.SystemdNotifier.from_environment()
+    processes = Processes(adopt_orphans=True)
+    while not stop.is_set():
+        try:
+            async with running(settings, systemd=systemd, processes=processes, reload_asked=reload_asked) as daemon:
+                why = await _damage_or(stop, daemon.store)
+                if not why:
+                    systemd.stopping()
+                    for number in _STOP:  # a second one does not wait for a step that runs
+                        loop.remove_signal_handler(number)
+        except NotArmedError as e:
+            why = str(e)
+        if why:
+            await _unarmed(settings, why, stop, systemd, SystemClock())
     return 0
+
+
+async def _damage_or(stop: asyncio.Event, store: Store) -> str:
+    """Why the store must not be served from any more; empty: the daemon was told to stop."""
+    async with together() as group:
+        stopped = group.create_task(stop.wait(), name="told to stop")
+        damaged = group.create_task(store.damaged(), name="damage of the store")
+        await asyncio.wait({stopped, damaged}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        damaged.cancel()
+    return "" if damaged.cancelled() else damaged.result()
+
+
+async def _unarmed(settings: Settings, why: str, stop: asyncio.Event, systemd: sdnotify.SystemdNotifier, clock: Clock) -> None:
+    """Refuse everything and say why, until the store can be used or the daemon is told to stop."""
+    context = tls.listening(settings.server.tls)
+    async with (
+        Sentry.from_settings(settings.sentry) as sentry,
+        listening(unarmed.build(lambda: why), settings.server, tls=context, metrics=Metrics(), clock=clock),
+        Supervisor() as supervisor,
+    ):
+        supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=_nothing))
+        systemd.ready()
+        teller, told, pause = Teller(sentry), "", _TRY_STORE_AGAIN
+        while why and not stop.is_set():
+            if why != told:
+                teller.alarm("store", f"not armed: {why}")
+                systemd.status(f"not armed: {why}")
+                told = why
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause.total_seconds()):
+                    await stop.wait()
+                    return
+            began = clock.monotonic()
+            why = await _trouble_with_store(settings, clock)
+            pause = max(_TRY_STORE_AGAIN, 10 * timedelta(seconds=clock.monotonic() - began))
+
+
+async def _trouble_with_store(settings: Settings, clock: Clock) -> str:
+    """Why it cannot be served from; empty: it was opened, and read through."""
+    try:
+        async with Store.opened(settings.store_url, clock=clock) as store:
+            found = await store.check_quickly()
+    except RollbackdError as e:
+        return str(e)
+    return damage_in(path_of(settings.store_url), found) if found else ""
+
+
+async def _nothing() -> None: ...
 
 
 def _secret(path: str) -> str:

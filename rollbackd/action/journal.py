@@ -5,10 +5,15 @@ from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
+from rollbackd.action.output import KEEP
 from rollbackd.errors import TemporaryError
 from rollbackd.model.attempt import Attempt
+from rollbackd.model.runbook import Runbook
 
 _PATIENCE: Final = timedelta(seconds=10)
+_RECORD_BYTES: Final = 16 * 1024  # of an attempt beside its output, with its entries in the story
+_WATCH_BYTES: Final = 1024 * 1024  # looks, decisions, what the report says of them
+_PLACES: Final = 4  # everything is written to the log of the store, to the store, and to the report in two formats
 
 
 class Journal(Protocol):
@@ -21,6 +26,12 @@ class Journal(Protocol):
     async def ended(self, attempt: Attempt) -> None: ...
 
     async def of_incident(self, incident_id: str) -> tuple[Attempt, ...]: ...
+
+
+def room_for(runbook: Runbook) -> int:
+    """How many bytes a whole run may write: every attempt with all that is kept of what it prints; one of each step may be cut off."""
+    attempts = sum(2 + step.retries for step in runbook.steps)
+    return _PLACES * attempts * (2 * KEEP + _RECORD_BYTES) + _WATCH_BYTES
 
 
 async def settle(write: Coroutine[Any, Any, None]) -> None:

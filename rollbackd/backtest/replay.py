@@ -14,8 +14,8 @@ from rollbackd.model.decision import Action, Decision
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 
-NEVER_KNOWN: Final[AbstractSet[Reason]] = frozenset({Reason.PAUSED, Reason.SETTLING, Reason.RUNNING_VERSION_CHANGED})
-"""What no history says: whether a person had paused, when a daemon had started, what was running."""
+NEVER_KNOWN: Final[AbstractSet[Reason]] = frozenset({Reason.PAUSED, Reason.SETTLING, Reason.NO_ROOM, Reason.RUNNING_VERSION_CHANGED})
+"""What no history says: whether a person had paused, when a daemon had started and what room its disk had, what was running."""
 
 ALONE: Final[AbstractSet[Reason]] = NEVER_KNOWN | {
     Reason.STEP_RUNNING,

@@ -42,6 +42,7 @@ FOLLOWS: Final[Mapping[tuple[Action, Reason], Follow]] = MappingProxyType({
     (Action.HOLD, Reason.FLEET_BRAKE): Follow.WAIT,
     (Action.HOLD, Reason.RELEASE_IN_PROGRESS): Follow.WAIT,
     (Action.HOLD, Reason.SETTLING): Follow.WAIT,
+    (Action.HOLD, Reason.NO_ROOM): Follow.WAIT,
     (Action.HOLD, Reason.INCONCLUSIVE): Follow.PROPOSE_INCONCLUSIVE,
     (Action.ESCALATE, Reason.NO_SAFE_TARGET): Follow.ESCALATE,
     (Action.ESCALATE, Reason.MIGRATION_BARRIER): Follow.ESCALATE,

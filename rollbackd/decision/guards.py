@@ -6,7 +6,7 @@ from typing import Final
 
 from rollbackd.decision import fleet, freeze
 from rollbackd.decision.facts import CLOCK_SLACK
-from rollbackd.decision.record import Rule, Ruling, ask_all, clock_time, span
+from rollbackd.decision.record import Rule, Ruling, ask_all, clock_time, size, span
 from rollbackd.decision.trigger import LATE_DELIVERY
 from rollbackd.model.decision import Case, Check, CheckVerdict, History
 from rollbackd.model.policy import BudgetPolicy, WhileRolling
@@ -161,6 +161,21 @@ def _settling(scene: Scene) -> Ruling:
     )
 
 
+def _no_room(scene: Scene) -> Ruling:
+    """I5: what is begun must be journaled to its end. Not knowing whether it can be is as good as no room."""
+    room = scene.case.room
+    if room is None:
+        return Ruling(CheckVerdict.NOT_APPLICABLE, "no daemon is serving")
+    limit = f"{size(room.needed)} are held for the journal of one run; lets go by itself when the disk has room again"
+    if room.problem or room.is_held is None:
+        return Ruling(CheckVerdict.UNKNOWN if room.is_held is None else CheckVerdict.FAILED, room.problem or "cannot be seen", limit)
+    return Ruling.of(
+        against=not room.is_held,
+        value=f"{size(room.needed)} are held" if room.is_held else f"less than {size(room.needed)} are held: the store's disk is full",
+        limit=limit,
+    )
+
+
 GUARDS: Final = (
     Rule(Reason.PAUSED, _paused),
     Rule(Reason.STEP_RUNNING, _step_running),
@@ -171,4 +186,5 @@ GUARDS: Final = (
     Rule(Reason.FLEET_BRAKE, _fleet_brake),
     Rule(Reason.RELEASE_IN_PROGRESS, _release_in_progress),
     Rule(Reason.SETTLING, _settling),
+    Rule(Reason.NO_ROOM, _no_room),
 )

@@ -77,5 +77,10 @@ def span(duration: timedelta) -> str:
     return " ".join(told[:2]) or "0 s"
 
 
+def size(count: int) -> str:
+    """`4.2 MiB`."""
+    return f"{count / 2**20:.1f} MiB"
+
+
 def clock_time(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M:%S} UTC"

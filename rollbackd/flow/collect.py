@@ -59,6 +59,7 @@ class Collector:
             pause = group.create_task(self._store.pauses.facts(policy.name, now))
             history = group.create_task(self._store.history(policy.name, now, except_incident=incident.id))
             fleet = group.create_task(self._fleet(incident, policy))
+            room = group.create_task(self._store.room())
         case = Case(
             policy=policy,
             alert=AlertFacts(
@@ -77,6 +78,7 @@ class Collector:
             history=history.result(),
             fleet=fleet.result(),
             serving_since=self._serving_since,
+            room=room.result(),
         )
         return await self.in_context(case, now)
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from rollbackd.errors import RollbackdError
 from rollbackd.flow.in_use import InUse
+from rollbackd.flow.readiness import check_room
 from rollbackd.flow.rounds import Rounds
 from rollbackd.model.readiness import Readiness
 from rollbackd.prometheus.servers import ServerAnswer, ask_server
@@ -23,7 +24,10 @@ PATIENCE: Final = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """`store_problem` is empty when the store has just written something. `config_changed` names the files that the daemon has not read."""
+    """`store_problem` is empty when the store has just answered, kept what was written last, and has room for the journal of a run.
+
+    `config_changed` names the files that the daemon has not read.
+    """
 
     store_problem: str
     config: Path
@@ -60,7 +64,8 @@ class Doctor:
             await self._store.ping()
         except RollbackdError as e:
             return str(e)
-        return ""
+        check = check_room(await self._store.room())
+        return check.detail if check.verdict.is_problem else ""
 
 
 def _changed(config: Path, since: datetime) -> tuple[Path, ...]:

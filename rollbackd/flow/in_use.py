@@ -68,6 +68,8 @@ class InUse:
         self.services = _Current(lambda: self.config.settings.services)
         self.clients = _Current(lambda: self.config.clients)
         self.spare = _Current(lambda: self.config.spare)
+        if config.tls is not None:  # the listener keeps this one for ever
+            config.tls.sni_callback = self._show_current_certificate
 
     def settings(self) -> Settings:
         return self.config.settings
@@ -81,8 +83,8 @@ class InUse:
     def people(self) -> Tokens:
         return self.config.people
 
-    def show_current_certificate(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _at_start: ssl.SSLContext) -> None:
-        """For `SSLContext.sni_callback`: each new connection is shown the certificate that was read last."""
+    def _show_current_certificate(self, connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _at_start: ssl.SSLContext) -> None:
+        """Each new connection is shown the certificate that was read last."""
         if self.config.tls is not None:
             connection.context = self.config.tls
 

@@ -16,9 +16,11 @@ from rollbackd.action.commands import Commands
 from rollbackd.action.needs import check_commands, check_credentials
 from rollbackd.action.probe import Prober
 from rollbackd.clock import Clock
+from rollbackd.decision.record import size
 from rollbackd.errors import RollbackdError
 from rollbackd.flow import measurable
 from rollbackd.flow.way_back import Known, Running, check_running, check_target
+from rollbackd.model.decision import RoomFacts
 from rollbackd.model.policy import ApiSource, CommandSource, Indicator, ServicePolicy
 from rollbackd.model.readiness import RUNBOOK, Readiness, ReadinessCheck, ReadinessVerdict
 from rollbackd.model.release import Release
@@ -39,16 +41,24 @@ WhatIsKnown = Callable[[ServicePolicy], Awaitable[Known | None]]
 
 
 class Examiner:
-    """`clients` are its own: an incident that comes meanwhile waits for none of its queries."""
+    """`clients` are its own: an incident that comes meanwhile waits for none of its queries. `room` is left out where there is no store."""
 
     def __init__(
-        self, *, clients: Mapping[str, PrometheusClient], commands: Commands, prober: Prober, known: WhatIsKnown, clock: Clock
+        self,
+        *,
+        clients: Mapping[str, PrometheusClient],
+        commands: Commands,
+        prober: Prober,
+        known: WhatIsKnown,
+        clock: Clock,
+        room: Callable[[], Awaitable[RoomFacts]] | None = None,
     ) -> None:
         self._clients = clients
         self._measurer = Measurer(clients)
         self._commands = commands
         self._prober = prober
         self._known = known
+        self._room = room
         self._clock = clock
         self._few = asyncio.Semaphore(AT_ONCE)
         self._one_by_one: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -65,6 +75,7 @@ class Examiner:
                 *check_commands(policy, self._commands),
                 *check_credentials(policy),
                 *way_back.result(),
+                *([check_room(await self._room())] if self._room is not None and policy.runbook is not None else ()),
             )
         checks = tuple(replace(check, detail=harmless(check.detail)) for check in found)
         return Readiness(service=policy.name, at=now, checks=checks)
@@ -96,6 +107,19 @@ class Examiner:
             return None
         answer = await self._prober.ask(policy.running_version, policy)
         return Running(answer.answers) if answer.answers else Running(problem=answer.reason)
+
+
+def check_room(room: RoomFacts) -> ReadinessCheck:
+    """As the guard sees it: without room for its journal no run starts by itself."""
+    needed = f"{size(room.needed)} for the journal of one run"
+    match room:
+        case RoomFacts(is_held=None):
+            verdict, detail = ReadinessVerdict.UNKNOWN, f"whether {needed} are held cannot be seen: {room.problem}"
+        case RoomFacts(is_held=True, problem=""):
+            verdict, detail = ReadinessVerdict.READY, f"{needed} are held"
+        case _:
+            verdict, detail = ReadinessVerdict.NOT_READY, f"{room.problem or f'no room to hold {needed}'}: free space on the store's disk"
+    return ReadinessCheck(name="store", verdict=verdict, detail=detail)
 
 
 def recorded(sources: Sources, releases: Releases) -> WhatIsKnown:

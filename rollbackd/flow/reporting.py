@@ -1,6 +1,8 @@
 """Gathers the facts of one incident for its report, and writes the report when the incident is closed."""
 
+import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +12,7 @@ from rollbackd.clock import Clock
 from rollbackd.flow.collect import changes_since
 from rollbackd.flow.pinned import Pinned
 from rollbackd.report.facts import Facts
-from rollbackd.report.files import write_report
+from rollbackd.report.files import purge_reports, write_report
 from rollbackd.settings.effective import Settings
 from rollbackd.store.store import Store
 
@@ -49,3 +51,10 @@ class Reporting:
             write_report(self._directory, facts, self._settings().report_language)
         except OSError as e:
             _log.error("report_not_written", error=str(e), hint=f"free space, then 'rollbackd report {facts.incident.id}'")
+
+    async def purge(self, before: datetime) -> None:
+        """Delete the files of old reports."""
+        try:
+            await asyncio.to_thread(purge_reports, self._directory, before)
+        except OSError as e:
+            _log.warning("reports_not_purged", error=str(e))

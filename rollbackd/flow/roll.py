@@ -101,7 +101,7 @@ class Roll:
             return Gate.HOLD if self._stopping or (pause.result().paused and not incident.while_paused) else Gate.GO
 
         async def tell(kind: str, text: str, facts: Mapping[str, object]) -> None:
-            await self._store.timeline.append(incident.id, NewEntry(kind, text, facts), self._clock.now())
+            await self._store.timeline.append(incident.id, NewEntry(kind, text, facts), self._clock.now(), last_resort=True)
 
         with self._counted(plan) as interrupt:
             async with together() as tasks:

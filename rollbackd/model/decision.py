@@ -93,6 +93,18 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoomFacts:
+    """Whether the journal of one full run has room on the store's disk: `needed` bytes that are held for nothing else.
+
+    `is_held` is None when that cannot be seen; `problem` says why the store takes nothing now, empty when it does.
+    """
+
+    needed: int = 0
+    is_held: bool | None = True
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dependency:
     """A service that the one in question depends on, measured at the same moment."""
 
@@ -146,7 +158,10 @@ class FleetFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Everything that `decide` may know. `serving_since` is when this daemon started, for settling; None in a backtest."""
+    """Everything that `decide` may know.
+
+    `serving_since` is when this daemon started, for settling, and `room` what its store has left; both are None in a backtest.
+    """
 
     policy: ServicePolicy
     alert: AlertFacts
@@ -159,6 +174,7 @@ class Case:
     history: History = History()
     fleet: FleetFacts = FleetFacts()  # the other services
     serving_since: datetime | None = None
+    room: RoomFacts | None = None
     context: Context | None = None  # None: not asked
     not_evaluated: frozenset[Reason] = frozenset()  # guards that a backtest cannot judge
 

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     FLEET_BRAKE = "fleet_brake"
     RELEASE_IN_PROGRESS = "release_in_progress"
     SETTLING = "settling"
+    NO_ROOM = "no_room"
 
     # Target and running version
     NO_SAFE_TARGET = "no_safe_target"

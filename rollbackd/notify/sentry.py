@@ -87,11 +87,18 @@ class Sentry:
 
     def tell(self, incident_id: str, severity: Severity, text: str, tags: Mapping[str, str]) -> None:
         """One issue an incident, whatever is said of it."""
+        self._capture(incident_id, severity, text, {**tags, "incident": incident_id})
+
+    def alarm(self, topic: str, text: str) -> None:
+        """About rollbackd itself: one issue a topic."""
+        self._capture(topic, Severity.CRITICAL, text, {"topic": topic})
+
+    def _capture(self, issue: str, severity: Severity, text: str, tags: Mapping[str, str]) -> None:
         import sentry_sdk  # noqa: PLC0415
 
         with sentry_sdk.new_scope() as scope:
-            scope.set_tags({**tags, "incident": incident_id})
-            scope.fingerprint = ["rollbackd", incident_id]
+            scope.set_tags(tags)
+            scope.fingerprint = ["rollbackd", issue]
             scope.capture_message(text, level=_LEVELS[severity])
 
 

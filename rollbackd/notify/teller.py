@@ -33,3 +33,9 @@ class Teller:
         getattr(_log, _LEVELS[severity])(text, incident=incident.id, **tags)
         if self._sentry is not None and severity is not Severity.INFO:
             self._sentry.tell(incident.id, severity, text, tags)
+
+    def alarm(self, topic: str, text: str) -> None:
+        """About rollbackd itself, and not about an incident. Neither waits nor raises."""
+        _log.critical(text, topic=topic)
+        if self._sentry is not None:
+            self._sentry.alarm(topic, text)

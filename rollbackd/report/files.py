@@ -2,13 +2,18 @@
 
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from rollbackd.report import render
 from rollbackd.report.facts import Facts
 
+MOST_REPORTS: Final = 10_000
+"""More are not kept as files, however young: each can be made again from the store."""
+
 _NAME: Final = re.compile(r"[a-z0-9-]{1,64}")
+_REPORT: Final = re.compile(rf"{_NAME.pattern}\.(json|md)")
 
 
 def write_report(directory: Path, facts: Facts, language: str = "en") -> Path:
@@ -25,6 +30,22 @@ def write_report(directory: Path, facts: Facts, language: str = "en") -> Path:
     for suffix, text in ((".json", render.json(facts)), (".md", render.markdown(facts, language))):
         _replace(directory, name + suffix, text)
     return directory / f"{name}.md"
+
+
+def purge_reports(directory: Path, before: datetime) -> int:
+    """Delete the files of reports that were written before then, and the oldest where there are too many; how many went (I14).
+
+    Raises:
+        OSError: the directory cannot be read or written.
+    """
+    if not directory.exists():
+        return 0
+    names = sorted((entry.name for entry in os.scandir(directory) if _REPORT.fullmatch(entry.name)), reverse=True)  # newest first
+    kept = names[: 2 * MOST_REPORTS]
+    old = [*names[len(kept) :], *(name for name in kept if (directory / name).lstat().st_mtime < before.timestamp())]
+    for name in old:
+        (directory / name).unlink(missing_ok=True)
+    return len(old)
 
 
 def _replace(directory: Path, name: str, text: str) -> None:

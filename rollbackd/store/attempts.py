@@ -1,4 +1,7 @@
-"""The journal of the steps: intent before, start, outcome after (I5). It only moves forward."""
+"""The journal of the steps: intent before, start, outcome after (I5). It only moves forward.
+
+A run that has begun is written down to its end, into the reserve where the disk is full otherwise.
+"""
 
 from typing import Final
 
@@ -21,7 +24,7 @@ class Attempts:
     async def intend(self, attempt: Attempt) -> None:
         """Durable on return: only then may anything start."""
         await reach("attempt.before_intent")
-        await self._database.execute(insert(attempts).values(as_row(attempts, attempt)))
+        await self._database.execute(insert(attempts).values(as_row(attempts, attempt)), last_resort=True)
         await reach("attempt.after_intent")
 
     async def started(self, attempt: Attempt) -> None:
@@ -44,7 +47,7 @@ class Attempts:
 
     async def _advance(self, attempt: Attempt, *states: AttemptStatus) -> None:
         change = update(attempts).where(attempts.c.id == attempt.id, attempts.c.status.in_(states))
-        if not await self._database.execute(change.values(as_row(attempts, attempt))):
+        if not await self._database.execute(change.values(as_row(attempts, attempt)), last_resort=True):
             raise PermanentError(f"attempt {attempt.id} cannot become {attempt.status}: it has already ended, or was never intended")
 
     async def _where(self, condition: ColumnElement[bool]) -> tuple[Attempt, ...]:

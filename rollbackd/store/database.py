@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Row, Select, UpdateBase, delete, func, insert, select
 
 from rollbackd.clock import Clock
-from rollbackd.errors import TemporaryError, UncertainError
+from rollbackd.errors import RollbackdError, TemporaryError, UncertainError
 from rollbackd.failpoints import reach
-from rollbackd.store.sqlite import AlertRow, Query, Sqlite, UnusableStoreError
+from rollbackd.model.decision import RoomFacts
+from rollbackd.store.sqlite import AlertRow, DamagedStoreError, Query, Sqlite, UnavailableStoreError, UnusableStoreError
 from rollbackd.store.tables import ignored_alerts
 
 T = TypeVar("T")
@@ -21,6 +22,7 @@ KEPT_IGNORED: Final = 1_000
 ENOUGH_FOR_ONE_COMMIT: Final = 256
 TURNS_FROM_SOCKET: Final = 3  # of the event loop: a request is read, gets its task, and that runs
 PATIENCE_SECONDS: Final = 10.0
+MEND_SECONDS: Final = 5.0
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +39,7 @@ class _Waiting:
 class _Write(_Waiting):
     query: Query[Any]
     committed: Callable[[Any], None] | None
+    last_resort: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -57,26 +60,55 @@ class Database:
         self._in_flight: Sequence[_Waiting] = ()
         self._wake = asyncio.Event()
         self._closed = False
+        self._refused = ""
+        self._damage = ""
+        self._damaged = asyncio.Event()
 
     async def read(self, query: Query[T]) -> T:
-        return await self._sqlite.read(query)
+        try:
+            return await self._sqlite.read(query)
+        except DamagedStoreError as error:
+            self.found_damaged(str(error))
+            raise
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written, as far as is known; empty: the last write was kept."""
+        return self._damage or self._refused
+
+    async def room(self) -> RoomFacts:
+        """Whether the journal of a run has room, and why it has none."""
+        found = await self._sqlite.room()
+        return replace(found, problem=self.problem or found.problem)
+
+    def found_damaged(self, why: str) -> None:
+        """No alert is taken any more: who sent it keeps it, and what is written here may not be found again (I2)."""
+        self._damage = self._damage or why
+        self._damaged.set()
+
+    async def damaged(self) -> str:
+        """Returns when the file was found to be damaged: why."""
+        await self._damaged.wait()
+        return self._damage
 
     async def all(self, statement: Select[Any], make: Callable[[Row[Any]], T]) -> tuple[T, ...]:
         return await self.read(lambda connection: tuple(map(make, connection.execute(statement))))
 
-    async def execute(self, statement: UpdateBase) -> int:
+    async def execute(self, statement: UpdateBase, *, last_resort: bool = False) -> int:
         """One statement as a write of its own; the number of rows that it changed."""
-        return await self.write(lambda connection: connection.execute(statement).rowcount)
+        return await self.write(lambda connection: connection.execute(statement).rowcount, last_resort=last_resort)
 
-    async def write(self, query: Query[T], *, committed: Callable[[T], None] | None = None) -> T:
+    async def write(self, query: Query[T], *, committed: Callable[[T], None] | None = None, last_resort: bool = False) -> T:
         """What `query` returns, once it is durable; `committed` hears it at that moment, also when the caller has gone.
+
+        As a `last_resort` it may use the room that is held for the journal of a run.
 
         Raises:
             TemporaryError: not written; the disk is full, say.
             UncertainError: it may or may not have been written; the disk hangs, say.
             Exception: whatever `query` raises, and then nothing of it is written.
         """
-        write = _Write(self._future(), query, committed)
+        write = _Write(self._future(), query, committed, last_resort)
         self._writes.append(write)
         self._wake.set()
         result: T = await write.done
@@ -84,6 +116,8 @@ class Database:
 
     async def append(self, rows: Sequence[AlertRow], ignored: Sequence[dict[str, Any]]) -> int:
         """How many of `rows` were new, once they are durable (I2)."""
+        if self._damage:
+            raise DamagedStoreError(self._damage)
         append = _Append(self._future(), rows, ignored)
         self._appends.append(append)
         self._wake.set()
@@ -117,6 +151,20 @@ class Database:
             self._closed = True
             self._abandon("the store closed")
 
+    async def keep_well(self) -> None:
+        """For ever: where something was refused, or the reserve is not whole, try again whether there is room."""
+        while True:
+            await asyncio.sleep(MEND_SECONDS)
+            if self._refused or not (await self._sqlite.room()).is_held:
+                try:
+                    await self._sqlite.prove()
+                except UnusableStoreError:
+                    raise
+                except RollbackdError as error:
+                    self._refused = self._refused or str(error)
+                else:
+                    self._refused = ""
+
     async def _let_others_join(self) -> None:
         """Whoever has already been read from a socket is waited for, and nobody else: a busy store commits half as often."""
         waiting = 0
@@ -143,6 +191,7 @@ class Database:
             _fail(appends, error)
             raise
         except Exception as error:  # noqa: BLE001 - it is the callers': whatever it is, none of them may answer that it is stored
+            self._note(error)
             _fail(appends, error)
         else:
             left = None if new is None else set(new)
@@ -161,11 +210,14 @@ class Database:
         """All in one transaction; if that fails, each in its own, so that one that is refused takes no other with it."""
         try:
             with self._measured():
-                results = await self._sqlite.transact([write.query for write in writes])
+                results = await self._sqlite.transact(
+                    [write.query for write in writes], last_resort=any(write.last_resort for write in writes)
+                )
         except UnusableStoreError as error:
             _fail(writes, error)
             raise
         except Exception as error:  # noqa: BLE001 - it is the caller's: the query is, and so is what it raises
+            self._note(error)
             if len(writes) == 1:
                 _fail(writes, error)
             else:
@@ -178,6 +230,10 @@ class Database:
                     write.committed(result)
                 if not write.done.done():
                     write.done.set_result(result)
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, UnavailableStoreError):
+            self._refused = str(error)
 
     @contextmanager
     def _committing(self, waiting: Sequence[_Waiting]) -> Iterator[None]:
@@ -203,7 +259,8 @@ class Database:
         self._alarm = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._ring)
 
     def _ring(self) -> None:
-        self._abandon(f"the disk has not confirmed a commit for {PATIENCE_SECONDS:g} s")
+        self._refused = f"the disk has not confirmed a commit for {PATIENCE_SECONDS:g} s"
+        self._abandon(self._refused)
         self._set_alarm()  # for whoever comes while it still hangs
 
     def _abandon(self, why: str) -> None:

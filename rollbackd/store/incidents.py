@@ -116,7 +116,7 @@ class Incidents:
             write_audit(connection, audited)
             return write_entries(connection, before.id, entries, now)
 
-        await self._database.write(query, committed=self._announce)
+        await self._database.write(query, committed=self._announce, last_resort=before.phase in _BEGUN)
         if decision is not None:
             await reach("decision.after_record")
         return saved
@@ -208,6 +208,7 @@ class Incidents:
         return next(iter(await self._database.all(query.limit(1), record_of)), None)
 
 
+_BEGUN: Final = frozenset({Phase.ROLLING_BACK, Phase.WATCHING})
 _IS_OPEN: Final = incidents.c.phase != Phase.CLOSED
 
 

@@ -7,32 +7,40 @@ that, and every other one is opened read-only.
 import asyncio
 import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from concurrent.futures import Executor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
+import structlog
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from rollbackd.errors import MisconfiguredError, PermanentError, RollbackdError, TemporaryError
+from rollbackd.model.decision import RoomFacts
 from rollbackd.store import maintenance, schema
 from rollbackd.store.lock import locked
+from rollbackd.store.reserve import Reserve
+from rollbackd.store.threads import Threads
 
 APPLICATION_ID: Final = 0x726C6264  # "rlbd", in the header of every store
 OLDEST_SQLITE: Final = (3, 35, 0)  # the first with RETURNING, which the timeline asks for
 READERS: Final = 4
 READER_SECONDS: Final = 10.0  # at most for a read, the wait for a free reader included
+CLOSING_SECONDS: Final = 5.0  # at most for the readers, and then for the writer
 
 ROWS_PER_STATEMENT: Final = 64
+
+_log: Final = structlog.get_logger("store")
 
 T = TypeVar("T")
 
@@ -57,17 +65,44 @@ class UnusableStoreError(PermanentError):
     """The file cannot be trusted, or not be written any more: whoever serves from it must stop."""
 
 
+class DamagedStoreError(UnusableStoreError):
+    """What is in the file is not what was written there."""
+
+
+class UnavailableStoreError(TemporaryError):
+    """The file could not be used this time: the disk is full, say."""
+
+
 def translated_error(error: BaseException, path: Path) -> RollbackdError | None:
     """The family that an error of sqlite3 belongs to; None: it is a bug of ours."""
     match error:
         case sqlite3.IntegrityError():
             return PermanentError(f"the store refuses this: {error}")
         case sqlite3.OperationalError() | sqlite3.DatabaseError(sqlite_errorcode=sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB):
-            code = getattr(error, "sqlite_errorcode", 0)
+            code = _code(error)
+            if code & 0xFF == sqlite3.SQLITE_IOERR and _is_read_only(path):
+                code = sqlite3.SQLITE_READONLY
             if why := _UNUSABLE.get(code) or _UNUSABLE.get(code & 0xFF):
-                return UnusableStoreError(f"{path} {why}")
-            return TemporaryError(f"the store cannot be used now: {error}", retry_after=timedelta(seconds=5))
+                is_damage = code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+                return (DamagedStoreError if is_damage else UnusableStoreError)(f"{path} {why}")
+            return UnavailableStoreError(f"the store cannot be used now: {error}", retry_after=timedelta(seconds=5))
     return None
+
+
+def _code(error: BaseException) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0))
+
+
+def _is_read_only(path: Path) -> bool:
+    """A disk that has failed is mounted so by the kernel. To SQLite that is one I/O error among others."""
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
+
+
+def _origin(error: sqlite3.Error | DBAPIError) -> BaseException:
+    return error.orig if isinstance(error, DBAPIError) and error.orig else error
 
 
 @contextmanager
@@ -76,7 +111,7 @@ def translating(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, DBAPIError) as error:
-        translated = translated_error(error.orig if isinstance(error, DBAPIError) and error.orig else error, path)
+        translated = translated_error(_origin(error), path)
         if translated is None:
             raise
         raise translated from error
@@ -100,45 +135,112 @@ def path_of(url: str) -> Path:
 class Sqlite:
     """An open file. One connection writes, in a thread of its own; those of the readers cannot. Each call is one trip to a thread."""
 
-    def __init__(self, path: Path, writer: Executor, writing: Connection, newest_alert: int) -> None:
+    def __init__(self, path: Path, writer: Threads, writing: Connection, newest_alert: int, reserve: Reserve) -> None:
         self.path = path
         self._writing = writing
         self._writer = writer
         self._newest_alert = newest_alert
+        self._reserve = reserve
         self._reading = _read_only(path)
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store reader")
+        self._opened: list[sqlite3.Connection] = []
+        event.listen(self._reading, "connect", lambda driver, _: self._opened.append(driver))
+        self._readers = Threads(READERS, "store reader")
+        self._is_broken = False
 
     async def read(self, query: Query[T]) -> T:
         """Each read is one statement, or some, without a transaction around: it holds up no checkpoint."""
         with translating(self.path):
-            try:
-                async with asyncio.timeout(READER_SECONDS):
-                    return await _trip(self._readers, self._read, query)
-            except TimeoutError as error:
-                raise TemporaryError(f"the store is busy: all {READERS} readers are", retry_after=timedelta(seconds=1)) from error
+            return await self._look(self._read, query)
 
-    async def transact(self, queries: Sequence[Query[Any]]) -> list[Any]:
-        """What they return, once all of them are durable. When one raises, nothing of any of them is written."""
-        with translating(self.path):
-            return await _trip(self._writer, self._transact, queries)
+    async def room(self) -> RoomFacts:
+        """Whether the journal of one full run has room."""
+        try:
+            is_held = await self._look(lambda: self._reserve.is_held)
+        except (OSError, RollbackdError) as error:
+            return RoomFacts(needed=self._reserve.size, is_held=None, problem=str(error))
+        return RoomFacts(needed=self._reserve.size, is_held=is_held)
+
+    async def transact(self, queries: Sequence[Query[Any]], *, last_resort: bool = False) -> list[Any]:
+        """What they return, once all of them are durable. When one raises, nothing of any of them is written.
+
+        As a `last_resort` they are written into the reserve where there is no other room.
+        """
+        with self._writes():
+            return await _trip(self._writer, self._transact_somehow, queries, last_resort)
 
     async def append(self, rows: Sequence[AlertRow]) -> AbstractSet[AlertKey] | None:
         """Durable when it returns. None: all of them were new; else the keys of those that were."""
-        with translating(self.path):
+        with self._writes():
             return await _trip(self._writer, self._append, rows)
 
-    async def close(self) -> None:
-        await _trip(self._writer, self._close)
+    async def prove(self) -> None:
+        """Returns when the reserve is held and something was really written. Raises TemporaryError, or UnusableStoreError."""
+        try:
+            with self._writes():
+                await _trip(self._writer, self._prove)
+        except OSError as error:
+            raise TemporaryError(f"there is no room for the journal of a run beside {self.path}: {error.strerror}") from error
 
-    def _close(self) -> None:
-        """The readers before the writer: the connection that closes last is the one that checkpoints."""
+    async def close(self) -> bool:
+        """False: its writer hangs, so that nobody knows what it still does to the file; what it holds stays open.
+
+        The connection that closes last is the one that checkpoints: the writer's, but not after the disk has failed, for then it would
+        write again what the disk has just said that it did not keep.
+        """
         self._readers.shutdown(cancel_futures=True)
-        self._reading.dispose()
-        self._writing.close()
+        for driver in self._opened:
+            driver.interrupt()
+        is_closed = True
+        for close in (self._close_writer, self._close_readers) if self._is_broken else (self._close_readers, self._close_writer):
+            is_closed &= await close()
+        return is_closed
+
+    async def _close_readers(self) -> bool:
+        if await _in_time(asyncio.wrap_future(self._readers.ended)):
+            self._reading.dispose()
+        else:
+            _log.warning("store_reader_hangs", path=str(self.path), consequence="it is left behind")
+        return True
+
+    async def _close_writer(self) -> bool:
+        if await _in_time(asyncio.get_running_loop().run_in_executor(self._writer, self._writing.close)):
+            return True
+        _log.error("store_writer_hangs", path=str(self.path), consequence="the store stays locked until the process ends")
+        return False
+
+    async def _look(self, function: Callable[..., T], *arguments: Any) -> T:
+        try:
+            async with asyncio.timeout(READER_SECONDS):
+                return await _trip(self._readers, function, *arguments)
+        except TimeoutError as error:
+            raise TemporaryError(f"the store is busy: all {READERS} readers are", retry_after=timedelta(seconds=1)) from error
+
+    @contextmanager
+    def _writes(self) -> Iterator[None]:
+        try:
+            with translating(self.path):
+                yield
+        except UnusableStoreError:
+            self._is_broken = True
+            raise
 
     def _read(self, query: Query[T]) -> T:
         with self._reading.connect() as connection:
             return query(connection)
+
+    def _transact_somehow(self, queries: Sequence[Query[Any]], last_resort: bool) -> list[Any]:  # noqa: FBT001 - a trip has no names
+        try:
+            return self._transact(queries)
+        except (sqlite3.Error, DBAPIError) as error:
+            is_full = _code(_origin(error)) & 0xFF == sqlite3.SQLITE_FULL
+            if not (last_resort and is_full and self._reserve.give_up()):
+                raise
+        _log.warning("reserve_used", path=str(self.path), hint="the disk is full: free space, or no rollback starts by itself")
+        return self._transact(queries)
+
+    def _prove(self) -> None:
+        self._reserve.hold()
+        self._transact([lambda connection: connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")])
 
     def _transact(self, queries: Sequence[Query[Any]]) -> list[Any]:
         with self._writing.begin():
@@ -175,13 +277,16 @@ def _insertion(rows: int) -> str:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Sqlite]:
+async def opened(url: str, *, reserve: int = 0) -> AsyncIterator[Sqlite]:
     """Lock the directory, open the file with settings that are read back, and bring its schema up to date, after a backup.
+
+    So many bytes of `reserve` are held beside it, as far as there is room.
 
     Raises:
         RefusedError: another process has it open.
         MisconfiguredError: it cannot be created, is not a store of rollbackd, or was written by a newer version.
         UnusableStoreError: it is damaged, or not ours to write.
+        UnavailableStoreError: the disk is full, say.
     """
     path = path_of(url)
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -190,24 +295,58 @@ async def opened(url: str) -> AsyncIterator[Sqlite]:
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.enter_context(locked(path.parent))
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _create(path)
         except OSError as error:
-            raise MisconfiguredError(f"cannot open {path}: {error.strerror}", path="store.url") from error
-        writer = ThreadPoolExecutor(1, thread_name_prefix="store writer")
-        stack.callback(partial(writer.shutdown, wait=False))
+            raise _not_opened(path, error) from error
+        writer = Threads(1, "store writer")
+        stack.callback(writer.shutdown)
+        room = Reserve(path.parent, reserve)
         with translating(path):
-            file = Sqlite(path, writer, *await _trip(writer, _open, path))
+            file = Sqlite(path, writer, *await _trip(writer, _open, path, room), room)
         try:
             yield file
         finally:
-            await file.close()
+            if not await file.close():
+                _HUNG.append(stack.pop_all())
+
+
+def _create(path: Path) -> None:
+    """Raises MisconfiguredError when somebody else could write there: it says who is paused, and what may be acted on."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        found = os.fstat(file)
+    finally:
+        os.close(file)
+    if found.st_uid != os.geteuid():
+        raise MisconfiguredError(
+            f"{path} belongs to uid {found.st_uid} and rollbackd runs as {os.geteuid()}: chown it, or run as its owner", path="store.url"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise MisconfiguredError(f"{path} can be written by others: chmod go-w {path}", path="store.url")
+
+
+def _not_opened(path: Path, error: OSError) -> RollbackdError:
+    why = f"cannot open {path}: {error.strerror}"
+    return TemporaryError(why) if error.errno in maintenance.PASSES else MisconfiguredError(why, path="store.url")
+
+
+_HUNG: Final[list[ExitStack]] = []
+"""What holds the locks of files that a thread may still write to: the kernel lets go of them when the process ends."""
 
 
 async def _trip(threads: Executor, function: Callable[..., T], *arguments: Any) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
 
 
-def _open(path: Path) -> tuple[Connection, int]:
+async def _in_time(future: "asyncio.Future[Any]") -> bool:
+    """Whether it was done in time; what it raised is no news when a store closes."""
+    await asyncio.wait({future}, timeout=CLOSING_SECONDS)
+    if future.done() and (error := future.exception()) is not None:
+        _log.warning("store_closing", error=str(error))
+    return future.done()
+
+
+def _open(path: Path, reserve: Reserve) -> tuple[Connection, int]:
     """The connection that writes, to a file whose schema is this version's, and the number of its newest alert."""
     with ExitStack() as stack:
         writing = stack.enter_context(_writer(path).connect())
@@ -217,6 +356,8 @@ def _open(path: Path) -> tuple[Connection, int]:
         if schema.must_upgrade(revision):
             _upgrade(path, writing, backup=revision is not None)
         newest_alert = _ask(driver, "SELECT coalesce(max(id), 0) FROM alerts")
+        with suppress(OSError):  # then no rollback starts by itself, and it is tried again
+            reserve.hold()
         stack.pop_all()
         return writing, newest_alert
 

@@ -41,9 +41,11 @@ class Timeline:
         """The number of the newest entry, 0 when there is none."""
         return self._newest
 
-    async def append(self, incident_id: str, entry: NewEntry, at: datetime) -> None:
+    async def append(self, incident_id: str, entry: NewEntry, at: datetime, *, last_resort: bool = False) -> None:
         """One entry by itself; those that tell of a change are written with the change."""
-        await self._database.write(lambda connection: write_entries(connection, incident_id, [entry], at), committed=self.announce)
+        await self._database.write(
+            lambda connection: write_entries(connection, incident_id, [entry], at), committed=self.announce, last_resort=last_resort
+        )
 
     async def changed(self, seq: int) -> None:
         """Wait until there is an entry that is newer than `seq`."""

@@ -71,6 +71,7 @@ class Metrics:
             "How far the wall clock was set ahead of rollbackd's own time; 0 while it is followed.",
             registry=registry,
         )
+        self._armed = Gauge("rollbackd_ready", "1 when it may take alerts and act on them: /-/ready says why not.", registry=registry)
         self._ready = Gauge(
             "rollbackd_rollback_ready",
             "1 when a rollback of the service would work; 0 also when it is not known.",
@@ -130,6 +131,9 @@ class Metrics:
         self._paused.clear()
         for scope in scopes:
             self._paused.labels(scope).set(1)
+
+    def ready(self, *, is_ready: bool) -> None:
+        self._armed.set(is_ready)
 
     def readiness(self, service: str, verdict: ReadinessVerdict) -> None:
         """Where there is no rollback to be ready for, there is no number."""

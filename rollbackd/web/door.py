@@ -20,7 +20,7 @@ from aiohttp import web
 
 from rollbackd.clock import Clock
 from rollbackd.errors import PermanentError
-from rollbackd.flow.in_use import InUse
+from rollbackd.settings.effective import ServerSettings
 from rollbackd.supervisor import together
 from rollbackd.telemetry.metrics import Limit, Metrics
 from rollbackd.telemetry.overload import too_busy
@@ -219,11 +219,10 @@ def neighbourhood(address: str) -> str:
 
 
 @asynccontextmanager
-async def listening(application: web.Application, in_use: InUse, *, metrics: Metrics, clock: Clock) -> AsyncIterator[str]:
+async def listening(
+    application: web.Application, settings: ServerSettings, *, tls: ssl.SSLContext | None, metrics: Metrics, clock: Clock
+) -> AsyncIterator[str]:
     """The URL under which the application is served. Raises PermanentError when the port cannot be had."""
-    settings, tls = in_use.settings().server, in_use.config.tls
-    if tls is not None:
-        tls.sni_callback = in_use.show_current_certificate
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=LAST_ANSWERS.total_seconds())
     options = {
         "access_log": None,

@@ -53,6 +53,7 @@ BECAUSE: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.FLEET_BRAKE: "several services broke at once without releases of their own, which is no deploy",
     Reason.RELEASE_IN_PROGRESS: "a release is in progress",
     Reason.SETTLING: "rollbackd started a moment ago",
+    Reason.NO_ROOM: "the store of rollbackd has no room for the journal of a run",
     Reason.NO_SAFE_TARGET: "there is no release that is safe to go back to",
     Reason.MIGRATION_BARRIER: "an irreversible release stands between this one and the target",
     Reason.CONFIG_ONLY_RELEASE: "the release has the same artifact as the one before, so that code cannot be the cause",

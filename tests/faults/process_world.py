@@ -33,13 +33,16 @@ class ProcessWorld(World):
         return (self.directory / "daemon.log").read_text()
 
     async def start(self) -> None:
+        await self.launch()
+        await self.ready()
+
+    async def launch(self) -> None:
         config = self.write_config(port=self._port)
         with (self.directory / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.under, sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
                 stdout=log, stderr=log, env={**os.environ, "ROLLBACKD_FAILPOINT": self.failpoint, **self.environment},
             )  # fmt: skip
-        await self.ready()
 
     async def ready(self) -> None:
         assert self.process is not None
@@ -55,6 +58,26 @@ class ProcessWorld(World):
             pass
         if "-9" not in str(self.process.returncode):
             raise AssertionError(f"the daemon is not ready: {self.log}")
+
+    async def readiness(self) -> str:
+        """Why it is not ready, once it answers; empty: it is."""
+        async with asyncio.timeout(_PATIENCE):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    async with self.http.get(f"{self.url}/-/ready") as response:
+                        return "" if response.status == 200 else str((await response.json(content_type=None))["detail"])
+                await asyncio.sleep(0.02)
+
+    async def becomes_unready(self, why: str) -> None:
+        """Once it says so of itself."""
+        async with asyncio.timeout(_PATIENCE):
+            while why not in await self.readiness():  # noqa: ASYNC110 - asks a server
+                await asyncio.sleep(0.02)
+
+    async def no_pause(self) -> None:
+        async with asyncio.timeout(_PATIENCE):
+            while (await self.get("/api/v1/status"))["pauses"]:  # noqa: ASYNC110 - asks a server
+                await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
         """TERM, and wait for its end."""

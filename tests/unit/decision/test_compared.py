@@ -22,6 +22,7 @@ from rollbackd.model.decision import (
     FleetFacts,
     History,
     PauseFacts,
+    RoomFacts,
     RunningVersion,
     Tripped,
 )
@@ -297,6 +298,9 @@ def with_more(case: Case) -> Iterator[tuple[str, Case]]:
     assert context is not None
     yield "paused", replace(case, pause=PauseFacts(paused=True))
     yield "settling", replace(case, serving_since=NOW)
+    yield "no_room", replace(case, room=RoomFacts(is_held=False))
+    yield "room unknown", replace(case, room=RoomFacts(is_held=None))
+    yield "store refuses", replace(case, room=RoomFacts(problem="the disk is full"))
     yield "step_running", replace(case, history=History(step_running=True))
     yield "cooldown", replace(case, history=History(last_rollback_completed_at=NOW - MINUTE))
     yield "budget", replace(case, history=History(rollbacks_of_service_last_day=2))
@@ -335,6 +339,9 @@ def test_one_more_guard_or_exoneration_never_turns_holding_into_acting(told: Com
 STOPPING = {
     "paused",
     "settling",
+    "no_room",
+    "room unknown",
+    "store refuses",
     "step_running",
     "cooldown",
     "budget",

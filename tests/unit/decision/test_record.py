@@ -40,6 +40,7 @@ ORDER = (
     "fleet_brake",
     "release_in_progress",
     "settling",
+    "no_room",
     "target",
     "running_version",
     "answers",

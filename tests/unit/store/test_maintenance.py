@@ -128,7 +128,7 @@ class TestRetention:
             assert store.timeline.latest() > newest
 
     async def test_handled_alerts_go_and_unhandled_ones_stay(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(retention, "ALERTS_AT_ONCE", 3)
+        monkeypatch.setattr(retention, "ROWS_AT_ONCE", 3)
         async with state.open() as store:
             await self.closed(store, "young")
             old = [samples.alert(fingerprint=f"old-{number}", received_at=self.OLD) for number in range(10)]
@@ -143,7 +143,7 @@ class TestRetention:
         assert kept == {"old-0", "old-3", "old-7", *(alert.fingerprint for alert in young)}
 
     async def test_old_changes_go(self, state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(retention, "CHANGES_AT_ONCE", 2)
+        monkeypatch.setattr(retention, "ROWS_AT_ONCE", 2)
         async with state.open() as store:
             for number in range(5):
                 await store.changes.record(samples.change(str(number), at=self.OLD))

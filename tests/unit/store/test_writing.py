@@ -219,7 +219,7 @@ class TestBrokenDisk:
 async def test_a_disk_that_breaks_while_a_batch_is_tried_one_by_one_leaves_nobody_waiting(
     state: StateDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def transact(_: Sqlite, queries: Sequence[Query[object]]) -> list[object]:
+    async def transact(_: Sqlite, queries: Sequence[Query[object]], *, last_resort: bool = False) -> list[object]:
         if len(queries) > 1:
             raise TemporaryError("one of them is refused")
         raise UnusableStoreError("the disk did not keep it")

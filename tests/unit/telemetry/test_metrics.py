@@ -46,6 +46,7 @@ def test_the_names_are_those_of_the_public_interface() -> None:
         "rollbackd_rollbacks_total",
         "rollbackd_prometheus_errors_total",
         "rollbackd_paused",
+        "rollbackd_ready",
         "rollbackd_rollback_ready",
         "rollbackd_service_mode",
         "rollbackd_config_last_reload_successful",
