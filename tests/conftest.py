@@ -6,6 +6,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["tests.faults.page"]
+
 settings.register_profile("without a clock", deadline=None)  # how fast a machine is, is no property of the code
 settings.load_profile("without a clock")
 

@@ -5,21 +5,34 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 from rollbackd.demo.servers import free_port
 from tests.flow.world import World
 
-_PATIENCE = 20.0
+_PATIENCE = 60.0
+
+
+class Process(Protocol):
+    """The daemon's, as `asyncio.subprocess` has it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, signal: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
 
 
 class ProcessWorld(World):
     def __init__(self, directory: Path, **settings: Any) -> None:
         super().__init__(directory, **settings)
         self.failpoint = ""
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
         self._port = free_port()
 
     @property
@@ -31,13 +44,16 @@ class ProcessWorld(World):
         return (self.directory / "daemon.log").read_text()
 
     async def start(self) -> None:
+        await self.spawn()
+        await self.ready()
+
+    async def spawn(self) -> None:
         config = self.write_config(port=self._port)
         with (self.directory / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
                 stdout=log, stderr=log, env={**os.environ, "ROLLBACKD_FAILPOINT": self.failpoint},
             )  # fmt: skip
-        await self.ready()
 
     async def ready(self) -> None:
         assert self.process is not None
