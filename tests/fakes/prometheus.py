@@ -16,7 +16,7 @@ import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -158,13 +158,11 @@ def drip(pause: float) -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
-        await response.prepare(request)
-        while not request.app[_CLOSING].is_set():
-            try:
+        with suppress(ConnectionError):  # the client has had enough
+            await response.prepare(request)
+            while not request.app[_CLOSING].is_set():
                 await response.write(b" ")
-            except ConnectionError:  # the client has had enough
-                break
-            await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
         return response
 
     return handler

@@ -54,6 +54,8 @@ def main() -> None:
         title = f"{verdict.struck['kill']:,} times kill -9" if asked.kills else f"{asked.minutes:g} minutes of soak"
         print(measured.keep(asked.keep, title=title, command=command, figures=figures))
     if verdict.violations or asked.leave:
+        if disk is not None:
+            shutil.copytree(disk, directory / "state as it was")  # the disk itself goes with this process
         print(f"what is left to look at is in {directory}")
     else:
         if disk is not None:
