@@ -3,14 +3,19 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SCENARIO ?= recovers
+MINUTES ?= 10
+KILLS ?= 1000
+SEED ?=
 
-.PHONY: install demo test faults check bench format requirements clean
+.PHONY: install demo test faults soak kills check bench format requirements clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     a real rollback, on real servers, in under a minute (SCENARIO=recovers|innocent|blame-off|prometheus-down|fails)"
 	@echo "make test     all tests, those on real servers too"
-	@echo "make faults   the fault catalogue, the heavy rows too"
+	@echo "make faults   the fault catalogue, the heavy rows too; writes docs/faults.md"
+	@echo "make soak     the real daemon among random faults (MINUTES=10, SEED=)"
+	@echo "make kills    the real daemon killed at random moments (KILLS=1000, SEED=)"
 	@echo "make check    lint, types and architecture"
 	@echo "make bench    the benchmarks"
 
@@ -30,7 +35,13 @@ test: install
 	$(BIN)/python -m pytest
 
 faults: install
-	$(BIN)/python -m pytest -m "" tests/faults
+	$(BIN)/python -m pytest -m "" --faults-page docs/faults.md
+
+soak: install
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) --keep soak $(if $(SEED),--seed $(SEED))
+
+kills: install
+	$(BIN)/python -m tests.soak --kills $(KILLS) --keep kills $(if $(SEED),--seed $(SEED))
 
 check: install
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from hypothesis import settings
 
 from rollbackd.telemetry import redaction
 
+pytest_plugins = ["tests.faults.page"]
+
 settings.register_profile("without a clock", deadline=None)  # how fast a machine is, is no property of the code
 settings.load_profile("without a clock")
 

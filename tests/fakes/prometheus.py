@@ -15,8 +15,8 @@ import asyncio
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -99,6 +99,15 @@ class FakePrometheus:
     def handle(self, pattern: str, handler: Handler) -> None:
         self._rules.append((re.compile(pattern), handler))
 
+    @contextmanager
+    def for_a_while(self) -> Iterator[None]:
+        """What is scripted within the block goes with it."""
+        before = self._rules.copy()
+        try:
+            yield
+        finally:
+            self._rules[:] = before
+
     async def __aenter__(self) -> Self:
         app = web.Application()
         app[_CLOSING] = asyncio.Event()
@@ -149,13 +158,11 @@ def drip(pause: float) -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
-        await response.prepare(request)
-        while not request.app[_CLOSING].is_set():
-            try:
+        with suppress(ConnectionError):  # the client has had enough
+            await response.prepare(request)
+            while not request.app[_CLOSING].is_set():
                 await response.write(b" ")
-            except ConnectionError:  # the client has had enough
-                break
-            await asyncio.sleep(pause)
+                await asyncio.sleep(pause)
         return response
 
     return handler

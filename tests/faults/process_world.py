@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -15,13 +15,26 @@ from tests.flow.world import World
 _PATIENCE = 60.0
 
 
+class Process(Protocol):
+    """The daemon's, as `asyncio.subprocess` has it."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    async def wait(self) -> int: ...
+    def send_signal(self, signal: int, /) -> None: ...
+    def terminate(self) -> None: ...
+    def kill(self) -> None: ...
+
+
 class ProcessWorld(World):
     def __init__(self, directory: Path, **settings: Any) -> None:
         super().__init__(directory, **settings)
         self.failpoint = ""
         self.environment: dict[str, str] = {}  # more of it for the daemon
         self.under: tuple[str, ...] = ()  # the words of a command that the daemon is started with
-        self.process: asyncio.subprocess.Process | None = None
+        self.process: Process | None = None
         self._port = free_port()
 
     @property

@@ -54,6 +54,8 @@ class World:
     as well. `server` are more settings of the listener.
     """
 
+    script = _TOOL
+
     def __init__(
         self,
         directory: Path,
@@ -81,7 +83,7 @@ class World:
         self._daemon_stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self.tool.write_text(_TOOL.format(directory=self.directory))
+        self.tool.write_text(self.script.format(directory=self.directory))
         self.tool.chmod(0o755)
         (self.directory / "effects.log").touch()
         await self._stack.enter_async_context(self.prometheus)

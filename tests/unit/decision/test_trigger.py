@@ -56,6 +56,11 @@ def test_the_last_step_and_eight_of_nine_over_two_minutes(story: str, reason: Re
     assert find(error_trigger(), evidence_for(error_trigger(), story)).reason is reason
 
 
+@pytest.mark.parametrize("story", ["B1 H1 B1 U1 B1 H1 B1 U1 B1", "B2 H2 B5", "H1 B3 U1 B4"])
+def test_row_31_a_breach_that_comes_and_goes_is_not_confirmed(story: str) -> None:
+    assert find(error_trigger(), evidence_for(error_trigger(), story)).reason is Reason.NOT_CONFIRMED
+
+
 @pytest.mark.parametrize(("story", "confirmed"), [("H8 B1", True), ("B8 H1", False)])
 def test_without_a_for_the_last_step_alone_counts(story: str, confirmed: bool) -> None:  # noqa: FBT001
     trigger = error_trigger(hold_for=timedelta(0))

@@ -79,7 +79,7 @@ async def found_at_last(stage: Stage, prometheus: GivenPrometheus) -> list[str]:
     return await stored(stage)
 
 
-async def test_what_fires_is_stored_under_alertmanagers_fingerprint(stage: Stage) -> None:
+async def test_row_38_what_fires_is_stored_under_alertmanagers_fingerprint(stage: Stage) -> None:
     assert await found(stage, firing()) == [fingerprint(LABELS)]
 
 
@@ -92,7 +92,7 @@ async def test_a_value_that_is_no_time_costs_only_its_own_alert(stage: Stage, va
     assert await found(stage, firing(value), firing(instance="b")) == ["b"]
 
 
-async def test_a_server_that_does_not_answer_is_asked_again(stage: Stage) -> None:
+async def test_row_38_a_server_that_does_not_answer_is_asked_again(stage: Stage) -> None:
     assert await found_at_last(stage, GivenPrometheus(firing(), fails=2)) == [fingerprint(LABELS)]
     assert stage.clock.now() == NOW + 2 * AGAIN_AFTER
 
