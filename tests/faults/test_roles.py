@@ -9,8 +9,7 @@ from aiohttp import web
 
 from rollbackd.intake import auth
 from rollbackd.settings.effective import Role
-from rollbackd.web.server import WEBHOOK_PATH
-from tests.unit.web.test_access import WHO_MAY, path_of
+from tests.unit.web.test_access import WEBHOOK_PATH, WHO_MAY, path_of
 from tests.unit.web.world import TOKENS, World, serving
 
 NOBODYS: Final = {

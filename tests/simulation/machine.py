@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rollbackd.failpoints import FAILPOINTS
+from rollbackd.model.audit import Caller
 from rollbackd.model.release import Mark, ReleaseStatus
 from tests.simulation.measured import Mood
 from tests.simulation.promises import DAY
@@ -151,14 +152,14 @@ class Machine(RuleBasedStateMachine):
         if incident is None:
             return
         more: dict[str, Any] = {"plan": incident["plan"]} if what == "approve" else {"reason": "because"}
-        self.world.ask(lambda daemon: getattr(daemon.operator, what)(incident["id"], by="a person", **more))
+        self.world.ask(lambda daemon: getattr(daemon.operator, what)(incident["id"], by=Caller("a person"), **more))
 
     @rule(service=services, version=st.none() | st.integers(0, 5), while_paused=st.booleans())
     def rollback_by_hand(self, service: str, version: int | None, *, while_paused: bool) -> None:
         to = None if version is None else f"r{version}"
         self.world.ask(
             lambda daemon: daemon.operator.rollback(
-                service, to=to, plan=None, reason="because", reason_code=None, while_paused=while_paused, by="a person"
+                service, to=to, plan=None, reason="because", reason_code=None, while_paused=while_paused, by=Caller("a person")
             )
         )
 

@@ -26,6 +26,7 @@ from rollbackd.clock import SystemClock, parse_rfc3339
 from rollbackd.errors import RollbackdError
 from rollbackd.flow import conductor, in_use
 from rollbackd.model.alert import AlertEvent, AlertStatus
+from rollbackd.model.audit import Caller
 from rollbackd.model.release import Mark, Release
 from rollbackd.releases.register import ReleaseReport
 from rollbackd.settings.effective import Settings
@@ -212,7 +213,7 @@ class World:
 
     def record(self, service: str, version: str, **more: Any) -> Release | None:
         report = ReleaseReport(service=service, version=version, **more)
-        recorded = self.ask(lambda daemon: daemon.operator.record_release(report, by="ci"))
+        recorded = self.ask(lambda daemon: daemon.operator.record_release(report, by=Caller("ci")))
         return None if recorded is None else recorded[0]
 
     def alert(self, service: str, *, again: bool = False, ago: timedelta = timedelta(0), resolved: bool = False) -> bool:
@@ -258,16 +259,16 @@ class World:
         self.production.outage(service, ratio, at=self.now)
 
     def pause(self, scope: str | None, duration: timedelta) -> None:
-        paused = self.ask(lambda daemon: daemon.operator.pause(scope, duration=duration, reason="because", by="a person"))
+        paused = self.ask(lambda daemon: daemon.operator.pause(scope, duration=duration, reason="because", by=Caller("a person")))
         if paused is not None and paused.until is not None:
             self.promises.paused_since[scope or "global"] = self.now, paused.until.timestamp()
 
     def resume(self, scope: str | None) -> None:
         self.promises.paused_since.pop(scope or "global", None)
-        self.ask(lambda daemon: daemon.operator.resume(scope, by="a person"))
+        self.ask(lambda daemon: daemon.operator.resume(scope, by=Caller("a person")))
 
     def mark(self, service: str, version: str, mark: Mark) -> None:
-        if self.ask(lambda daemon: daemon.operator.mark(service, version, mark, reason="because", by="a person")) is None:
+        if self.ask(lambda daemon: daemon.operator.mark(service, version, mark, reason="because", by=Caller("a person"))) is None:
             return
         if mark is Mark.BAD:
             self.marked_bad.setdefault((service, version), self.now)

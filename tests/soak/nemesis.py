@@ -48,7 +48,7 @@ class Nemesis:
         for number in range(times):
             if self._clock.monotonic() > until:
                 break
-            await self._town.spawn()
+            await self._town.launch()
             if chance.random() < 0.2:
                 await asyncio.sleep(chance.uniform(0, 1.2))
             else:
@@ -87,7 +87,7 @@ class Nemesis:
         else:
             self.struck["stop"] += 1
             await self.stop()
-        await self._town.spawn()
+        await self._town.launch()
 
     async def stop(self) -> None:
         """TERM, and what it says to that."""
@@ -109,7 +109,7 @@ class Nemesis:
         self._look()
         process = self._town.process
         if process is None or process.returncode is not None:
-            await self._town.spawn()
+            await self._town.launch()
         self._may_fail_to_start = False
         await self._town.ready()
 

@@ -12,7 +12,7 @@ TABLE = """
 deciding      proposed  -         escalated  rolling_back  -             -            closed  -
 proposed      -         deciding  escalated  rolling_back  rolling_back  -            closed  -
 escalated     -         -         -          rolling_back  rolling_back  -            closed  -
-rolling_back  -         -         escalated  -             -             watching     closed  -
+rolling_back  -         deciding  escalated  -             -             watching     closed  -
 watching      -         -         -          rolling_back  -             -            closed  -
 closed        -         -         -          -             -             -            -       deciding
 """

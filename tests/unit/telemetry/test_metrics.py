@@ -49,6 +49,7 @@ def test_the_names_are_those_of_the_public_interface() -> None:
         "rollbackd_ready",
         "rollbackd_rollback_ready",
         "rollbackd_service_mode",
+        "rollbackd_clock_ahead_seconds",
         "rollbackd_config_last_reload_successful",
         "rollbackd_config_last_reload_success_timestamp_seconds",
     } | {f"{name}_{suffix}" for name in histograms for suffix in ("bucket", "count", "sum")}

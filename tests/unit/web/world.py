@@ -58,8 +58,8 @@ class StandIn:
     refusal: Refusal | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list)
 
-    async def reload(self, by: str) -> Changes:
-        self._ask("reload", by)
+    async def reload(self, by: Caller) -> Changes:
+        self._ask("reload", by.name)
         return Changes(added=("basket",), removed=(), changed=("checkout",))
 
     def _ask(self, *question: object) -> None:
