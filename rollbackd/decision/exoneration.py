@@ -14,6 +14,13 @@ from rollbackd.model.measurement import IndicatorEvidence, Verdict
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
 
+SHARED: Final = 4
+"""Versions that share a cause fail alike, give or take what each of them serves. One that is this many times as far from being clear
+brings something of its own, and the other's trouble may be its doing: retries, a data base that both of them use."""
+
+RECURS: Final = 2
+"""The same service at the same hour does the same work: what was less than half as bad was something else."""
+
 
 def _no_recent_release(facts: Facts) -> Ruling:
     newest = next(iter(facts.releases), None)
@@ -36,7 +43,7 @@ def _breach_predates_release(facts: Facts) -> Ruling:
 
 
 def _old_version_as_bad(facts: Facts) -> Ruling:
-    """Also where the new one has no series: the old one is breached without it."""
+    """Also where the new one has no series: the old one is breached without it. One that is breached by far less explains nothing."""
     old, limits = facts.predecessor, facts.limits
     if facts.policy.version_label is None or old is None or facts.context is None or limits is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, _why_no_versions(facts, old))
@@ -46,11 +53,19 @@ def _old_version_as_bad(facts: Facts) -> Ruling:
         return Ruling(CheckVerdict.NOT_APPLICABLE, f"{old.version} does not serve beside it")
     if not beside.says_enough(facts.finding.trigger):
         return Ruling(CheckVerdict.NOT_APPLICABLE, f"too little to tell of {old.version} since the breach: {beside}")
+    new = facts.context.versions.get(facts.suspect.version) if facts.suspect else None
+    explains = new is None or _explained(facts.since_onset(new), beside, limits, factor=SHARED)
     return Ruling.of(
-        against=limits.is_breached(beside),
-        value=f"{old.version} since the breach: {beside}",
+        against=limits.is_breached(beside) and explains,
+        value=f"{old.version} since the breach: {beside}" + ("" if explains else ", by far less"),
         limit=f"{facts.finding.trigger.breach} beyond chance, by the version before {facts.suspect.version if facts.suspect else 'it'}",
     )
+
+
+def _explained(this: Stretch, other: Stretch, limits: Limits, *, factor: float) -> bool:
+    """Whether `this` is, beyond chance, no more than `factor` times as far from being clear as `other`."""
+    comparison = compare(this, other, limits)
+    return comparison is None or not comparison.worse or limits.beyond_clear(this) <= factor * limits.beyond_clear(other)
 
 
 def _why_no_versions(facts: Facts, old: Release | None) -> str:
@@ -112,7 +127,9 @@ def _recurrent(facts: Facts) -> Ruling:
             told.append(f"{span(ago)} ago: not measured")
             continue
         released = _released_before(facts.releases, then - facts.finding.trigger.hold_for, facts.policy.blame_window)
-        breached, explains = verdicts.count(Verdict.BREACHED), _explains(facts, evidence)
+        breached, limits = verdicts.count(Verdict.BREACHED), facts.limits
+        as_then = measured(facts.finding.trigger, evidence)
+        explains = limits is None or _explained(facts.since_onset(facts.evidence), as_then, limits, factor=RECURS)
         stood = breached >= needed(len(verdicts))
         if stood and explains and released is None and (facts.suspect is None or facts.suspect.started_at > then):
             return Ruling(CheckVerdict.FAILED, f"the same breach stood {span(ago)} ago, before this release", _OTHER_DAYS)
@@ -135,15 +152,6 @@ def _verdicts(facts: Facts, evidence: IndicatorEvidence) -> list[Verdict] | None
     said = judging(trigger, facts.finding.baseline)
     verdicts = [said(one.value, False)[0] for one in evidence.readings if one.value is not None]
     return verdicts if verdicts and 2 * len(verdicts) >= len(evidence.readings) else None
-
-
-def _explains(facts: Facts, evidence: IndicatorEvidence) -> bool:
-    """Whether this breach is, beyond chance, no more than twice as far from being clear as what was measured then."""
-    limits, since, then = facts.limits, facts.since_onset(facts.evidence), measured(facts.finding.trigger, evidence)
-    comparison = compare(since, then, limits) if limits is not None else None
-    if limits is None or comparison is None or not comparison.worse:
-        return True
-    return limits.beyond_clear(since) <= 2 * limits.beyond_clear(then)
 
 
 def _released_before(releases: Iterable[Release], moment: datetime, window: timedelta) -> Release | None:
