@@ -14,7 +14,7 @@ from tests.flow.world import World
 
 DAY = timedelta(days=1)
 FIFTY = [f"s{number:02}" for number in range(50)]
-SERVICE: Mapping[str, Any] = {"mode": "auto", "runbook": "shop-quick"}
+SERVICE: Mapping[str, Any] = {"mode": "auto", "runbook": "shop-quick", "recheck_every": "1s", "give_up_after": "40s"}
 UNBLAMED: Mapping[str, Any] = {**SERVICE, "blame": "off", "recheck_every": "2s", "give_up_after": "6s"}
 
 

@@ -21,7 +21,7 @@ TIMES = 4  # more often than what is taken for a bug is tried
 CALLED = (
     "alerts.unhandled",
     "alerts.handled",
-    "alerts.of_incident",
+    "alerts.fired_after",
     "attempts.intend",
     "attempts.ended",
     "attempts.of_incident",
