@@ -5,7 +5,7 @@ import errno
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -62,7 +62,8 @@ async def _in_thread(path: Path, work: Callable[[sqlite3.Connection], T]) -> T:
     try:
         await asyncio.wait({working})
     except asyncio.CancelledError:
-        connection.interrupt()  # or the thread goes on for as long as the file is big
+        with suppress(sqlite3.ProgrammingError):  # it has just closed its connection
+            connection.interrupt()  # or the thread goes on for as long as the file is big
         await asyncio.wait({working}, timeout=_LAST_SECONDS)
         raise
     return working.result()

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rollbackd import app
+from rollbackd.clock import SystemClock
 from tests.simulation.loop import VirtualLoop
 
 if TYPE_CHECKING:
@@ -25,21 +26,25 @@ class KilledError(BaseException):
     """Stops the task that the death comes from. Nothing of the daemon runs after it, so nobody has to handle it."""
 
 
-class LifeClock:
-    """The wall clock may be set by anyone; the other one cannot."""
+class LifeClock(SystemClock):
+    """The real one, over a machine whose wall clock anyone may set. The world is told what rollbackd's own time is."""
 
     def __init__(self, world: "World", loop: VirtualLoop) -> None:
         self._world = world
         self._loop = loop
+        super().__init__()
 
-    def now(self) -> datetime:
-        return datetime.fromtimestamp(0, UTC) + timedelta(seconds=self._world.wall_of(self._loop.time()))
+    @property
+    def booted_at(self) -> datetime:
+        return self._booted_at
+
+    @booted_at.setter
+    def booted_at(self, instant: datetime) -> None:
+        self._booted_at = instant
+        self._world.own_time_is(booted_at=instant)
 
     def monotonic(self) -> float:
         return self._loop.time()
-
-    async def sleep(self, duration: timedelta) -> None:
-        await asyncio.sleep(max(duration.total_seconds(), 0.0))
 
 
 class Life:
@@ -47,7 +52,7 @@ class Life:
         self._world = world
         self.loop = VirtualLoop(now=now, chance=Random(world.chance.random()))
         self.loop.set_exception_handler(lambda _loop, _context: None)  # what an end leaves behind; an end itself is in `failure`
-        self.loop.lets_go = lambda work: getattr(work, "__name__", "") == "_close"
+        self.loop.lets_go = lambda work: getattr(work, "__name__", "") == "close"
         self.clock = LifeClock(world, self.loop)
         self.failure: BaseException | None = None
         self.daemon: app.Daemon | None = None

@@ -29,8 +29,8 @@ class BusyError(AssertionError):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Work for other threads is done on the loop's own, at a moment drawn from `chance`, so that every run of a seed is the same.
 
-    `before_work` is called with each piece of such work before it is done and `after_work` when it is, before anybody hears of it: the
-    seams for a disk that fails, and for a death between a commit and its answer. Once it is `dead` nothing that was asked for is done
+    `before_work` is called with the thread's name before such work is done and `after_work` when it is, before anybody hears of it: the
+    seams for a death before a commit, and between it and its answer. Once it is `dead` nothing that was asked for is done
     any more, but what `lets_go` of files.
     """
 
@@ -41,7 +41,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._tasks_made = 0
         self._minute, self._turns = 0, 0
         self.dead = False
-        self.before_work: Callable[[Callable[[], object], str], None] = lambda _work, _thread: None
+        self.before_work: Callable[[str], None] = lambda _thread: None
         self.after_work: Callable[[str], None] = lambda _thread: None
         self.lets_go: Callable[[Callable[[], object]], bool] = lambda _work: False
         self.set_task_factory(_Task.made)  # type: ignore[arg-type]  # as asyncio calls it
@@ -68,8 +68,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         future: asyncio.Future[Any] = self.create_future()
-        thread = getattr(executor, "_thread_name_prefix", "")
-        self._later(self._work, future, thread, _bound(func, args))
+        if executor is not None:
+            executor.given()
+        self._later(self._work, future, executor, _bound(func, args))
         return future
 
     def _later(self, callback: Callable[..., None], *arguments: Any) -> None:
@@ -79,15 +80,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         else:
             self.call_soon(callback, *arguments)
 
-    def _work(self, future: asyncio.Future[Any], thread: str, work: Callable[[], Any]) -> None:
+    def _work(self, future: asyncio.Future[Any], executor: Any, work: Callable[[], Any]) -> None:
+        thread = "" if executor is None else executor.name
         if self.dead and not self.lets_go(work):
             return
         result, error = None, None
         try:
-            self.before_work(work, thread)
+            self.before_work(thread)
             result = work()
         except Exception as e:  # noqa: BLE001 - whoever asked for it gets it
             error = e
+        if executor is not None:
+            executor.done()
         self.after_work(thread)
         self._later(self._deliver, future, result, error)
 

@@ -41,7 +41,7 @@ class Promises:
         self.broken: list[str] = []
         self.acknowledged: set[tuple[int, str, str]] = set()
         self.paused_since: dict[str, tuple[float, float]] = {}
-        """By scope: when whoever paused was told so, and until when on the wall clock."""
+        """By scope: when whoever paused was told so, and until when by the daemon's time."""
         self._starts: list[Start] = []
         self._told: set[str] = set()
         self._recovered: set[tuple[str, str]] = set()
@@ -82,7 +82,7 @@ class Promises:
         intended = self._world.true_of(attempt["intended_at"])
         for scope in ("global", attempt["incident_id"] and incident["service"]):
             since, until = self.paused_since.get(scope, (NEVER, 0.0))
-            if since < intended - _SOON and self._world.wall_of(intended) < until and not incident["while_paused"]:
+            if since < intended - _SOON and self._world.own_of(intended) < until and not incident["while_paused"]:
                 self._break("I8", f"{attempt['id']} was started although {scope} is paused")
 
     def _observed_before_again(self, attempt: Row, policy: ServicePolicy, incident: Row) -> None:

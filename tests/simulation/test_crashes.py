@@ -30,6 +30,7 @@ OFF_THE_WAY = frozenset(
         "Audit.append",
         "Changes.record",
         "Pauses.clear",
+        "Pauses.forget_ended",
         "Pauses.set",
         "Snapshots.put",
         "Store.ping",

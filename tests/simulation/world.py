@@ -1,43 +1,32 @@
 """What outlives a daemon: true time and the wall clock, production, Prometheus, the tool, the state directory, and the people."""
 
 import asyncio
-import os
 import signal
-import sqlite3
 import tempfile
-from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any, Final, Self, TypeVar
-from unittest.mock import patch
 
-import apscheduler.executors.base
-import apscheduler.schedulers.base
-import apscheduler.triggers.interval
-import orjson
 from structlog.testing import capture_logs
 
 from rollbackd import app, failpoints
-from rollbackd.clock import SystemClock, parse_rfc3339
+from rollbackd.clock import parse_rfc3339
 from rollbackd.errors import RollbackdError
-from rollbackd.flow import conductor, in_use
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.audit import Caller
 from rollbackd.model.release import Mark, Release
 from rollbackd.releases.register import ReleaseReport
-from rollbackd.settings.effective import Settings
-from rollbackd.settings.load import load
 from rollbackd.store.columns import to_microseconds
-from rollbackd.store.store import Store
 from tests.simulation.life import DiedError, KilledError, Life
-from tests.simulation.measured import Measured, Mood, Server
+from tests.simulation.measured import Measured, Mood
 from tests.simulation.production import Production
 from tests.simulation.promises import Promises
-from tests.simulation.tool import PlayedProcesses, Tool
+from tests.simulation.seams import seams
+from tests.simulation.tool import Tool
+from tests.simulation.town import empty_store, settings
 
 T = TypeVar("T")
 
@@ -45,6 +34,7 @@ BEGIN: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 """When a world begins, at true second 0."""
 SERVICES: Final = ("shop", "pay", "till")
 _LONG_AGO: Final = timedelta(days=2)
+WRITER: Final = "store writer"
 _MEMORY: Final = Path("/dev/shm")
 
 
@@ -52,7 +42,7 @@ class World:
     def __init__(self, *, seed: int = 0, shared_clock: bool = False) -> None:
         """`shared_clock`: whoever sets the daemon's clock sets Prometheus's, which is on the same machine."""
         self.chance = Random(seed)
-        self.settings = _settings()
+        self.settings = settings()
         self.production = Production()
         self.measured = Measured()
         self.tool = Tool(self)
@@ -68,6 +58,7 @@ class World:
         self._shared_clock = shared_clock
         self._now = 0.0
         self._offsets = [(float("-inf"), 0.0)]
+        self._own_offsets = [(float("-inf"), 0.0)]
         self._stack = ExitStack()
         self._seen_logs = 0
         self._failpoint = ""
@@ -79,13 +70,14 @@ class World:
         """Seconds after which a daemon that has died is started again; None: nobody does that."""
 
     def __enter__(self) -> Self:
+        store = empty_store()  # made where threads are threads
         with ExitStack() as stack:
             self.directory = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None)))
-            stack.enter_context(_seams(self))
+            stack.enter_context(seams(self))
             self.logs = stack.enter_context(capture_logs())
             self._stack = stack.pop_all()
         (self.directory / "state").mkdir(mode=0o700)
-        self.database.write_bytes(_empty_store())
+        self.database.write_bytes(store)
         self.start()
         for service in SERVICES:
             self.production.deploy(service, "r0", by="ci", at=self.now - _LONG_AGO.total_seconds())
@@ -108,24 +100,40 @@ class World:
     def wall(self) -> datetime:
         return _instant(self.wall_of(self.now))
 
+    @property
+    def own(self) -> datetime:
+        """What the daemon takes the time for."""
+        return _instant(self.own_of(self.now))
+
+    @property
+    def server_time(self) -> datetime:
+        return _instant(self.server_stamp(self.now))
+
     def wall_of(self, moment: float) -> float:
-        return BEGIN.timestamp() + moment + next(offset for since, offset in reversed(self._offsets) if since <= moment)
+        return _shown(self._offsets, moment)
+
+    def own_of(self, moment: float) -> float:
+        return _shown(self._own_offsets, moment)
 
     def set_clock(self, by: timedelta) -> None:
         self._offsets.append((self.now, self._offsets[-1][1] + by.total_seconds()))
 
+    def own_time_is(self, *, booted_at: datetime) -> None:
+        """The daemon counts from here; the machine booted when the world began."""
+        self._own_offsets.append((self.now, (booted_at - BEGIN).total_seconds()))
+
     def true_of(self, stamp: str) -> float:
-        """When the wall clock showed this; the last time, if it did so more than once."""
+        """When the daemon took it for this time; the last one, if it did so more than once."""
         seconds = (parse_rfc3339(stamp) - BEGIN).total_seconds()
-        for since, offset in reversed(self._offsets):
+        for since, offset in reversed(self._own_offsets):
             if since <= seconds - offset <= self.now + 1:
                 return seconds - offset
-        return seconds - self._offsets[-1][1]
+        return seconds - self._own_offsets[-1][1]
 
     @property
     def server_is_ahead(self) -> float:
-        """Of the daemon's clock, in seconds."""
-        return 0.0 if self._shared_clock else -self._offsets[-1][1]
+        """Of the daemon's time, in seconds."""
+        return self.server_stamp(self.now) - self.own_of(self.now)
 
     def true_time(self, moment: datetime) -> float:
         """What a moment is that Prometheus is asked about. A shared clock that was set has taken its past with it."""
@@ -219,7 +227,7 @@ class World:
     def alert(self, service: str, *, again: bool = False, ago: timedelta = timedelta(0), resolved: bool = False) -> bool:
         """Whether it was acknowledged."""
         if not (again or resolved) or service not in self.starts:
-            self.starts[service] = self.wall - ago
+            self.starts[service] = self.server_time - ago
         labels = {"alertname": "HighErrorRate", "service": service}
         if resolved:
             self.firing.pop(service, None)
@@ -229,9 +237,9 @@ class World:
             fingerprint=service,
             starts_at=self.starts[service],
             status=AlertStatus.RESOLVED if resolved else AlertStatus.FIRING,
-            ends_at=self.wall if resolved else None,
+            ends_at=self.server_time if resolved else None,
             labels=labels,
-            received_at=self.wall,
+            received_at=self.own,
             service=service,
             trigger="HighErrorRate",
         )
@@ -326,11 +334,9 @@ class World:
         self.life = None
         self.spare()
 
-    def _before_work(self, work: Callable[[], object], thread: str) -> None:
-        if "store" not in thread or self.life is None or self.life.loop.dead:
+    def _before_work(self, thread: str) -> None:
+        if thread != WRITER or self.life is None or self.life.loop.dead:
             return
-        if self.disk_full and work.__name__ in {"_transact", "_append"}:
-            raise sqlite3.OperationalError("database or disk is full")
         if self._trips_left is not None:
             self._trips_left -= 1
             if self._trips_left <= 0 and not self._die_after_work:
@@ -339,7 +345,7 @@ class World:
                 raise RuntimeError("dead")
 
     def _after_work(self, thread: str) -> None:
-        if "store" in thread and self._trips_left is not None and self._trips_left <= 0 and self.life is not None:
+        if thread == WRITER and self._trips_left is not None and self._trips_left <= 0 and self.life is not None:
             self._trips_left = None
             self.life.die()
 
@@ -353,137 +359,10 @@ class World:
         raise KilledError
 
 
-@contextmanager
-def _seams(world: World) -> Iterator[None]:
-    """Time, Prometheus, the tool, the port and death, in the place of the real ones; everything else is what it is."""
-
-    def client(_server: object, clock: Any, _metrics: object) -> Server:
-        return Server(world, clock)
-
-    @asynccontextmanager
-    async def listening(*_more: object) -> Any:
-        yield "http://nowhere"
-
-    def processes(**_more: object) -> PlayedProcesses:
-        assert world.life is not None
-        return PlayedProcesses(world, world.life)
-
-    async def lag(*_more: object) -> None:
-        """This loop has none, and asking each second takes longer than everything else."""
-
-    class Wall(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return world.wall.astimezone(tz)
-
-    system = SimpleNamespace(kill=world.kill, getpid=os.getpid)
-    type_of_environ = type("Environ", (), {"get": lambda _self, name, default="": world.environment().get(name, default)})
-    system.environ = type_of_environ()
-    with ExitStack() as stack:
-        for target, name, value in (
-            (in_use, "PrometheusClient", client),
-            (app, "_listening", listening),
-            (app, "Processes", processes),
-            (app, "measure_lag", lag),
-            (failpoints, "os", system),
-            (conductor, "secrets", SimpleNamespace(token_hex=lambda count: world.chance.randbytes(count).hex())),
-            (apscheduler.schedulers.base, "datetime", Wall),
-            (apscheduler.triggers.interval, "datetime", Wall),
-            (apscheduler.executors.base, "datetime", Wall),
-        ):
-            stack.enter_context(patch.object(target, name, value))
-        yield
-
-
-@cache
-def _settings() -> Settings:
-    """As a config file has them; the directory goes, for nothing in it is read again."""
-    with tempfile.TemporaryDirectory() as directory:
-        (Path(directory) / "runbooks").mkdir()
-        for name, runbook in _RUNBOOKS.items():
-            (Path(directory) / "runbooks" / f"{name}.yaml").write_bytes(orjson.dumps(runbook))
-        path = Path(directory) / "rollbackd.yaml"
-        path.write_bytes(orjson.dumps(_CONFIG))
-        return load(path).settings
-
-
-@cache
-def _empty_store() -> bytes:
-    """Made once: building the schema takes longer than most of what is simulated in it."""
-
-    async def make(url: str) -> None:
-        async with Store.opened(url, clock=SystemClock()):
-            pass
-
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "rollbackd.db"
-        asyncio.run(make(f"sqlite:///{file}"))
-        return file.read_bytes()
+def _shown(offsets: Sequence[tuple[float, float]], moment: float) -> float:
+    """By a clock that was set at these moments to be so many seconds ahead of the true time."""
+    return BEGIN.timestamp() + moment + next(offset for since, offset in reversed(offsets) if since <= moment)
 
 
 def _instant(seconds: float) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
-
-
-_LIVE: Final = {"run": ["fleet", "status", "${service.name}"]}
-_RUNBOOKS: Final[Mapping[str, Any]] = {
-    "swap": {
-        "name": "swap",
-        "kind": "quick",
-        "budget": "10m",
-        "steps": [
-            {
-                "name": "deploy",
-                "run": ["fleet", "deploy", "${service.name}", "${target.artifact}"],
-                "timeout": "1m",
-                "idempotent": True,
-                "retries": 1,
-                "interruptible": True,
-                "probe": {**_LIVE, "equals": "${target.artifact}"},
-            },
-            {"name": "runs", "wait": {**_LIVE, "equals": "${target.artifact}"}, "timeout": "2m"},
-        ],
-    },
-    "drain": {
-        "name": "drain",
-        "kind": "quick",
-        "budget": "10m",
-        "steps": [
-            {"name": "drain", "run": ["fleet", "drain", "${service.name}"], "timeout": "1m"},
-            {
-                "name": "deploy",
-                "run": ["fleet", "deploy", "${service.name}", "${target.artifact}"],
-                "timeout": "1m",
-                "probe": {**_LIVE, "equals": "${target.artifact}"},
-            },
-            {"name": "tell", "run": ["fleet", "tell", "${service.name}"], "timeout": "1m", "on_failure": "continue"},
-        ],
-    },
-}
-_CONFIG: Final[Mapping[str, Any]] = {
-    "prometheus": {"url": "http://127.0.0.1:9090", "scrape_interval": "1m"},
-    "store": {"url": "sqlite:////nowhere/rollbackd.db"},
-    "indicators": {
-        "error_rate": {
-            "bad": 'sum(increase(http_requests_total{$selector,code=~"5.."}[$window]))',
-            "total": "sum(increase(http_requests_total{$selector}[$window]))",
-            "samples": "http_requests_total{$selector}",
-            "bad_samples": 'http_requests_total{$selector,code=~"5.."}',
-            "window": "4m",
-        }
-    },
-    "triggers": {"HighErrorRate": {"indicator": "error_rate", "breach": "> 0.01", "clear": "<= 0.005", "for": "3m", "min_requests": 50}},
-    "objectives": {"error_rate": {"indicator": "error_rate", "target": "< 0.005"}},
-    "defaults": {
-        "mode": "auto",
-        "running_version": _LIVE,
-        "blame_window": "30m",
-        "baseline": "30m",
-        "cooldown": "30m",
-        "escalation_timeout": "20m",
-        "shutdown_grace": "10s",
-        "readiness_every": "1h",
-        "watch": {"duration": "10m", "interval": "1m", "stable_for": "3m"},
-    },
-    "services": {"shop": {"runbook": "swap"}, "pay": {"runbook": "drain"}, "till": {"runbook": "swap", "mode": "propose"}},
-}
