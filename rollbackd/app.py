@@ -115,7 +115,8 @@ async def running(
         schedule = await stack.enter_async_context(Schedule(on_error=_job_failed, clock=clock))
         supervisor = await stack.enter_async_context(Supervisor())
 
-        timekeeper = await Timekeeper.started(clock, settings.services.values(), store, schedule, metrics)
+        timekeeper = Timekeeper(clock, store, schedule, metrics)
+        await timekeeper.take_over()
         serving_since = clock.now()
         in_use = InUse(prepare(settings, read_at=serving_since, clock=clock, metrics=metrics))
         stack.push_async_callback(in_use.close)
@@ -242,7 +243,7 @@ async def running(
             supervisor.spawn("warm up", client.warm_up())
         for name, goes_on in {
             "truncated alerts": truncated.run(),
-            "own time": timekeeper.run(),
+            "own time": timekeeper.run(in_use.services),
             "event loop lag": measure_lag(metrics, clock),
             "watchdog": sdnotify.feed_watchdog(systemd, clock, progress=partial(_go_on, conductor.progress, store)),
             "reloads": reloads.run(reload_asked or asyncio.Event()),

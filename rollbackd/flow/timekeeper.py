@@ -4,7 +4,7 @@
 what a restart needs to go on in the same time, and says that the clock was set.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -49,9 +49,8 @@ class Kept:
 
 
 class Timekeeper:
-    def __init__(self, clock: SystemClock, services: Iterable[ServicePolicy], store: Store, schedule: Schedule, metrics: Metrics) -> None:
+    def __init__(self, clock: SystemClock, store: Store, schedule: Schedule, metrics: Metrics) -> None:
         self._clock = clock
-        self._longest_cooldown = max((policy.cooldown for policy in services), default=timedelta(0))
         self._store = store
         self._schedule = schedule
         self._metrics = metrics
@@ -65,17 +64,7 @@ class Timekeeper:
         """How far the wall clock was set ahead of own time."""
         return self._clock.ahead()
 
-    @classmethod
-    async def started(
-        cls, clock: SystemClock, services: Iterable[ServicePolicy], store: Store, schedule: Schedule, metrics: Metrics
-    ) -> Self:
-        """With a clock that goes on in the time of the process before."""
-        timekeeper = cls(clock, services, store, schedule, metrics)
-        await timekeeper._take_over()
-        await timekeeper.look()
-        return timekeeper
-
-    async def _take_over(self) -> None:
+    async def take_over(self) -> None:
         """Go on in the time of the process before. After another boot only the wall clock knows how long ago that was, but a rollback
         that lies ahead of it has happened all the same.
         """
@@ -86,15 +75,16 @@ class Timekeeper:
             newest = await self._store.incidents.newest_rollback()
             self._clock.booted_at += max((newest or self._clock.now()) - self._clock.now(), timedelta(0))
 
-    async def run(self) -> None:
+    async def run(self, services: Mapping[str, ServicePolicy]) -> None:
+        """For ever. `services` are those of the config in use, whenever they are asked for."""
         while True:
-            await self._clock.sleep(_LOOK_EVERY)
             try:
-                await self.look()
+                await self.look(max((policy.cooldown for policy in services.values()), default=timedelta(0)))
             except RollbackdError as e:
                 _log.warning("clock_not_looked_at", error=str(e))
+            await self._clock.sleep(_LOOK_EVERY)
 
-    async def look(self) -> None:
+    async def look(self, longest_cooldown: timedelta) -> None:
         """Say what happened to the wall clock since the last look, and follow it where nothing counts from before."""
         ahead = self.ahead
         self._metrics.clock_ahead(ahead.total_seconds())
@@ -112,7 +102,7 @@ class Timekeeper:
                 consequence="rollbackd goes on in its own time until no cooldown, budget, pause or open incident counts from before",
             )
             self._turned()
-        if ahead and self._set_at and not await self._counts(self._set_at, ahead):
+        if ahead and self._set_at and not await self._counts(self._set_at, ahead, longest_cooldown):
             await self._store.pauses.forget_ended(self._clock.now())
             self._clock.follow()
             self._metrics.clock_ahead(0.0)
@@ -120,14 +110,14 @@ class Timekeeper:
             _log.warning("clock_followed", by_seconds=ahead.total_seconds(), own_time=rfc3339(self._clock.now()))
         self._keep()
 
-    async def _counts(self, set_at: datetime, ahead: timedelta) -> bool:
+    async def _counts(self, set_at: datetime, ahead: timedelta, longest_cooldown: timedelta) -> bool:
         """Whether anything would be freed, or held once more, by following: asked in either time."""
         now = self._clock.now()
         if await self._store.pauses.all(now) or any(one.opened_at <= set_at for one in await self._store.incidents.open_ones()):
             return True
         return any(
             [
-                await self._store.incidents.was_rolled_back(started_since=at - _BUDGET, ended_since=at - self._longest_cooldown, until=at)
+                await self._store.incidents.was_rolled_back(started_since=at - _BUDGET, ended_since=at - longest_cooldown, until=at)
                 for at in (now, now + ahead)
             ]
         )
