@@ -15,7 +15,7 @@ from rollbackd.model.decision import Case, Context
 from rollbackd.model.measurement import IndicatorEvidence
 from rollbackd.model.policy import ServicePolicy, Trigger
 from rollbackd.model.reason import Reason
-from rollbackd.model.release import Release, ReleaseStatus
+from rollbackd.model.release import Release, ReleaseStatus, served_before
 
 CLOCK_SLACK: Final = timedelta(seconds=5)
 
@@ -93,8 +93,7 @@ class Facts:
         suspect = self.suspect
         if suspect is None:
             return None
-        earlier = self.releases[self.releases.index(suspect) + 1 :]
-        return next((one for one in earlier if one.status is ReleaseStatus.LIVE and one.version != suspect.version), None)
+        return next((one for one in served_before(suspect, self.releases) if one.version != suspect.version), None)
 
     def suspect_if(self, began: datetime | None) -> Release | None:
         """The newest release that had started when the breach began (None: before the look-back), if it was recent then.

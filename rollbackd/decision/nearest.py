@@ -68,7 +68,7 @@ def _of_the_release(facts: Facts, decision: Decision) -> Iterator[Varied]:
             yield f"blame_window: {window // _MINUTE}m", _with_policy(facts.case, replace(policy, blame_window=window))
     if suspect is None or began is None or suspect.status is ReleaseStatus.ROLLING:
         return
-    quiet = began - (suspect.live_at or suspect.started_at)
+    quiet = began - suspect.took_over_at
     if quiet > policy.max_quiet:
         max_quiet = _whole_minutes(quiet)
         yield f"max_quiet: {max_quiet // _MINUTE}m", _with_policy(facts.case, replace(policy, max_quiet=max_quiet))

@@ -135,7 +135,7 @@ def _soon_after(facts: Facts) -> Ruling:
     suspect, began = facts.suspect, facts.onset.at
     if suspect is None or began is None:
         return Ruling(CheckVerdict.NOT_APPLICABLE, "no suspect")
-    since = None if suspect.status is ReleaseStatus.ROLLING else suspect.live_at or suspect.started_at
+    since = None if suspect.status is ReleaseStatus.ROLLING else suspect.took_over_at
     limit = f"the breach began at most {span(facts.policy.max_quiet)} after it was live"
     if since is None:
         return Ruling(CheckVerdict.PASSED, f"{suspect.version} is still rolling", limit)

@@ -14,7 +14,7 @@ from rollbackd.model.decision import Case, Check, CheckVerdict
 from rollbackd.model.measurement import IndicatorEvidence, Verdict
 from rollbackd.model.policy import Trigger
 from rollbackd.model.reason import Reason
-from rollbackd.model.release import Mark, Release, ReleaseStatus
+from rollbackd.model.release import Mark, Release, served_before
 
 _LIMIT: Final = "recorded before the suspect, live, not bad or suspect, healthy then, another artifact, no migration in between"
 _ENOUGH_STEPS: Final = 5
@@ -45,12 +45,12 @@ def choose_target(suspect: Release | None, releases: tuple[Release, ...], now: d
 
 
 def candidates(suspect: Release, releases: tuple[Release, ...]) -> tuple[Release, ...]:
-    """The live releases before the suspect with another artifact whose version and artifact both have a clean name, newest first.
+    """Those that served before the suspect, with another artifact, whose version and artifact both have a clean name; the last one first.
 
     The same artifact may have been released under several versions: it is as bad under each.
     """
     distrusted = {name for release in releases if release.mark is not Mark.NONE for name in (release.version, release.artifact)}
-    earlier = (one for one in releases[releases.index(suspect) + 1 :] if one.status is ReleaseStatus.LIVE)
+    earlier = served_before(suspect, releases)
     return tuple(one for one in earlier if distrusted.isdisjoint({one.version, one.artifact}) and one.artifact != suspect.artifact)
 
 
@@ -73,7 +73,7 @@ def _choose(suspect: Release | None, releases: tuple[Release, ...], past: Past) 
     if suspect is None:
         return None, Reason.NO_SAFE_TARGET, "no suspect, so nothing to go back from"
     earlier = releases[releases.index(suspect) + 1 :]
-    live = next((release for release in earlier if release.status is ReleaseStatus.LIVE), None)
+    live = next(iter(served_before(suspect, releases)), None)
     if live is not None and live.artifact == suspect.artifact:
         said = f"{suspect.version} has the artifact of {live.version} before it: code cannot be the cause, look at the config"
         return None, Reason.CONFIG_ONLY_RELEASE, said
@@ -82,12 +82,18 @@ def _choose(suspect: Release | None, releases: tuple[Release, ...], past: Past) 
         if said := past(target):
             passed_over.append(said)
             continue
-        barrier = _barrier((suspect, *earlier[: earlier.index(target) + 1]))
+        barrier = _barrier((suspect, *_since(target, earlier), target))
         if barrier is not None:
             return None, Reason.MIGRATION_BARRIER, f"{target.version} lies behind {barrier}"
         return target, Reason.PASSED, "; ".join([f"{target.version} ({target.artifact})", *passed_over])
     none = f"{len(earlier)} recorded before {suspect.version}, none of them live, trusted, healthy and another artifact"
     return None, Reason.NO_SAFE_TARGET, "; ".join([none, *passed_over])
+
+
+def _since(target: Release, earlier: tuple[Release, ...]) -> tuple[Release, ...]:
+    """What began, or took over, after it."""
+    began_later = earlier[: earlier.index(target)]
+    return tuple(one for one in earlier if one in began_later or one.took_over_at > target.took_over_at)
 
 
 def _barrier(way_back: tuple[Release, ...]) -> str | None:

@@ -61,7 +61,7 @@ def wanted(case: Case, now: datetime) -> Wanted | None:
 
 
 def _served(chosen: Iterable[Release], releases: tuple[Release, ...]) -> Iterable[Served]:
-    """Until the next release after it began."""
+    """From when it took over until anything else began, or took over from it."""
     for release in chosen:
-        later = releases[releases.index(release) - 1]
-        yield Served(release=release, until=later.started_at)
+        moments = (moment for one in releases for moment in (one.started_at, one.took_over_at))
+        yield Served(release=release, until=min((at for at in moments if at > release.took_over_at), default=release.took_over_at))

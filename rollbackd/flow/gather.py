@@ -116,7 +116,7 @@ class Gatherer:
             return None
 
     async def _served(self, policy: ServicePolicy, trigger: Trigger, served: Served) -> IndicatorEvidence:
-        lookback = min(policy.baseline, served.until - served.release.started_at)
+        lookback = min(policy.baseline, served.until - served.release.took_over_at)
         return await self._measurer.past(policy, trigger.indicator, now=served.until, lookback=lookback)
 
     async def _dependencies(self, names: Iterable[str], now: datetime, known_for: timedelta) -> Mapping[str, Dependency]:
@@ -138,7 +138,7 @@ class Gatherer:
 
 def _is_before(served: Served, suspect: Release, policy: ServicePolicy) -> bool:
     """Whether the time that it last served is the time before the suspect: only if it served for all of that."""
-    return served.until == suspect.started_at and served.until - served.release.started_at >= policy.baseline
+    return served.until == suspect.started_at and served.until - served.release.took_over_at >= policy.baseline
 
 
 def _narrowed(policy: ServicePolicy, label: str, value: str) -> ServicePolicy:

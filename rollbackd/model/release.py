@@ -50,6 +50,17 @@ class Release:
     schema_compatible: bool = False
     source: str = "api"
 
+    @property
+    def took_over_at(self) -> datetime:
+        """What began first need not be everywhere first: a rollback and somebody's deploy may overtake each other."""
+        return self.live_at or self.started_at
+
+
+def served_before(suspect: Release, releases: tuple[Release, ...]) -> tuple[Release, ...]:
+    """The live releases that began before the suspect, the one that took over last first. `releases` newest first."""
+    earlier = (one for one in releases[releases.index(suspect) + 1 :] if one.status is ReleaseStatus.LIVE)
+    return tuple(sorted(earlier, key=lambda one: one.took_over_at, reverse=True))
+
 
 def check_version(text: str, *, what: str = "version") -> str:
     """`text` itself. Raises ValueError, in words for whoever records releases, when it may not become part of a command line."""

@@ -26,6 +26,7 @@ async def backup(path: Path, target: Path) -> None:
     """A whole and consistent copy at `target`, by SQLite's backup API; what stood there before is replaced only by a finished one.
 
     Raises:
+        sqlite3.DatabaseError: the store is damaged; `sqlite.translating` says it to a person.
         TemporaryError: the disk is full, say.
         MisconfiguredError: it cannot be written there at all; or `target` belongs to the store, which would be gone under a running daemon.
     """
@@ -96,6 +97,10 @@ def _copy_whole(source: sqlite3.Connection, target: Path) -> None:
     try:
         with closing(sqlite3.connect(unfinished)) as copied:
             source.backup(copied)
+            if damage := _told(copied, "quick_check"):  # the pages are copied as they are
+                error = sqlite3.DatabaseError(damage[0])
+                error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise error
         os.fsync(file)
         unfinished.replace(target)
     finally:

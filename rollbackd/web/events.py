@@ -58,7 +58,7 @@ async def events(
             seq = await _catch_up(request, response, seq)
             if streams.closing:
                 break
-            if not await _news(request, seq):
+            if not await _news(request, seq) and not streams.closing:
                 await _write(response, b": still here\n\n")
     except (ConnectionResetError, TimeoutError):
         pass  # the client went away, or does not read: the stream is over

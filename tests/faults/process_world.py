@@ -107,7 +107,8 @@ class ProcessWorld(World):
 
     async def kill(self) -> None:
         assert self.process is not None
-        self.process.kill()
+        with contextlib.suppress(ProcessLookupError):  # it has died by itself meanwhile
+            self.process.kill()
         await self.process.wait()
 
     async def died(self) -> int:

@@ -191,15 +191,16 @@ async def test_row_68_a_page_from_elsewhere_can_neither_frame_nor_use_it(world: 
     """It tries what pages try: a frame, a form that sends itself, and a request with everything that a browser has."""
     console = f"{world.url.replace('//', f'//x:{TOKENS[Role.OPERATOR]}@')}/"
     attack = f"""<iframe src="{console}"></iframe><iframe name="hidden"></iframe>
-    <form id="form" method="post" target="hidden" enctype="text/plain" action="{world.url}/api/v1/resume"><input name='{{"a' value='"}}'></form>
+    <form id="form" method="post" target="hidden" enctype="text/plain" action="{world.url}/api/v1/resume">
+      <input name='{{"a' value='"}}'></form>
     <script>
     document.getElementById("form").submit();
     const said = [];
     for (const mode of ["cors", "no-cors"])
       fetch("{world.url}/api/v1/resume", {{method: "POST", mode, credentials: "include"}})
         .then(r => said.push(mode + r.type + r.status), e => said.push("refused")).then(() => document.title = said.join());
-    fetch("{world.url}/api/v1/pause", {{method: "POST", credentials: "include", headers: {{"Content-Type": "application/json"}}, body: "{{}}"}})
-      .catch(() => document.body.append("no preflight"));
+    fetch("{world.url}/api/v1/pause", {{method: "POST", credentials: "include", body: "{{}}",
+        headers: {{"Content-Type": "application/json"}}}}).catch(() => document.body.append("no preflight"));
     </script>"""
     async with page_from_elsewhere(attack) as (elsewhere, _):
         dom = await shown(elsewhere)

@@ -1,9 +1,10 @@
-"""Row 8, as short as every commit can bear it: fifty crashes at random places, one after the other, while alerts come in (I1 I2 I5 I9).
+"""Row 8 at the places where it hurts most: fifty crashes at random failpoints, one after the other, while alerts come in (I1 I2 I5 I9).
 
 What was acknowledged is in the store, no attempt has had two effects, and every incident ends. `SEED` repeats a run.
 """
 
 import asyncio
+import logging
 import os
 import random
 import secrets
@@ -21,6 +22,7 @@ from rollbackd.failpoints import FAILPOINTS
 from tests.faults.process_world import ProcessWorld
 
 DAY = timedelta(days=1)
+_log = logging.getLogger(__name__)
 CRASHES = 50
 AHEAD: Mapping[str | None, tuple[str, ...]] = {
     None: ("intake.before_commit", "intake.after_commit", "incident.after_open", "decision.after_record"),
@@ -51,7 +53,7 @@ class Episodes:
                     await self._break()
                 if self._alert is not None:
                     await self._send(self._alert)
-                return str((await self._world.incidents())[0]["phase"])
+                return next((str(one["phase"]) for one in await self._world.incidents()), None)
         return None
 
     async def _break(self) -> None:
@@ -74,10 +76,11 @@ class Episodes:
         return self._alert is None
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
 async def test_row_8_fifty_crashes_at_random_places_of_one_run(tmp_path: Path) -> None:
     seed = int(os.environ.get("SEED") or secrets.randbits(32))
-    print(f"SEED={seed}")
+    _log.warning("SEED=%d", seed)  # pytest shows it of a run that fails
     dice = random.Random(seed)
     settings = {
         "cooldown": "1ms",

@@ -1,4 +1,4 @@
-"""Rows 63 to 65: what is in the store's file is not what was written there, or not for us. It is opened whole, or refused with what to do."""
+"""Rows 63 to 65: the store's file is not what was written there, or not for us. It opens whole, or is refused with what to do."""
 
 import asyncio
 import json
@@ -146,11 +146,15 @@ async def written(state: StateDirectory) -> tuple[bytes, bytes]:
 WRITTEN = [f"a{number}" for number in range(4)], [f"i{number}" for number in range(4)]
 
 
-async def left_with(directory: Path, file: bytes, log: bytes) -> tuple[list[str], list[str]] | str:
+def lay(directory: Path, file: bytes, log: bytes) -> None:
     directory.mkdir()
     (directory / "rollbackd.db").write_bytes(file)
     (directory / "rollbackd.db").chmod(0o600)
     (directory / "rollbackd.db-wal").write_bytes(log)
+
+
+async def left_with(directory: Path, file: bytes, log: bytes) -> tuple[list[str], list[str]] | str:
+    lay(directory, file, log)
     found = await opened(directory)
     shutil.rmtree(directory)
     return found
@@ -274,6 +278,8 @@ async def test_db_check_and_backup_beside_the_daemon_and_without_it(tmp_path: Pa
     assert not broken.stdout or json.loads(broken.stdout)["damage"]
     refused = run("backup", str(copy))
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT fingerprint FROM alerts").fetchall() == [("1" * 16,)], "the good copy is gone"
     file.unlink()
     missing = run("check")
     assert (missing.returncode, "no store at" in missing.stderr) == (2, True)

@@ -87,7 +87,8 @@ async def test_pages_follow_each_other(tmp_path: Path) -> None:
     async with World(tmp_path) as world:
         for number in range(5):
             await world.post("/api/v1/pause", {"service": None, "for": "1h", "reason": f"{number}"})
-        reasons, cursor = [], ""
+        reasons: list[str] = []
+        cursor: str | None = ""
         while cursor is not None:
             page = await world.get(f"/api/v1/audit?limit=2{cursor and f'&cursor={cursor}'}")
             reasons += [one["reason"] for one in page["items"]]

@@ -28,6 +28,7 @@ def marked(mark: Mark) -> dict[str, Any]:
 
 FAILED = {"status": ReleaseStatus.FAILED}
 ROLLING = {"status": ReleaseStatus.ROLLING}
+LATE = {"live_at": NOW - HOUR / 2}
 
 TARGETS = {
     "the one before": (line_of("v3", "v2", "v1"), ("v2", Reason.PASSED)),
@@ -74,6 +75,17 @@ TARGETS = {
     ),
     "config only wins over a barrier": (
         line_of(("v3", {"artifact": "a", "irreversible": True}), ("v2", {"artifact": "a"})),
+        (None, Reason.CONFIG_ONLY_RELEASE),
+    ),
+    # A rollback and a deploy that overtook each other
+    "what took over last, though it began first": (line_of("v3", "v2", ("v1", LATE)), ("v1", Reason.PASSED)),
+    "an irreversible one that it overtook": (line_of("v3", ("v2", {"irreversible": True}), ("v1", LATE)), (None, Reason.MIGRATION_BARRIER)),
+    "an irreversible one that overtook it": (
+        line_of("v3", "v2", ("v1", {**LATE, **marked(Mark.BAD), "irreversible": True})),
+        (None, Reason.MIGRATION_BARRIER),
+    ),
+    "the same artifact as what took over last": (
+        line_of(("v3", {"artifact": "a"}), "v2", ("v1", {**LATE, "artifact": "a"})),
         (None, Reason.CONFIG_ONLY_RELEASE),
     ),
     # Migrations

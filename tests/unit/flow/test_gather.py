@@ -16,7 +16,7 @@ from rollbackd.model.condition import Condition
 from rollbackd.model.decision import Action, AlertFacts, Case, CheckVerdict, Decision
 from rollbackd.model.policy import ServicePolicy, Trigger
 from rollbackd.model.reason import Reason
-from rollbackd.model.release import Release
+from rollbackd.model.release import Release, ReleaseKind
 from rollbackd.prometheus.client import PrometheusClient
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.settings.effective import PrometheusServer
@@ -141,6 +141,21 @@ async def test_a_target_that_served_shortly_is_judged_by_that_time_alone(world: 
     assert case.context is not None
     served = {release.version: evidence.readings for release, evidence in case.context.targets.items()}
     assert {version: round((readings[-1].at - readings[0].at) / MINUTE) for version, readings in served.items()} == {"v2": 20, "v1": 60}
+
+
+async def test_a_deploy_that_a_rollback_overtook_is_judged_by_its_own_time(world: World) -> None:
+    """v2 was deployed into the rollback to v1, and was bad for as long as it served; v1 was not."""
+    overtaken, took_over = world.now - 30 * MINUTE, world.now - 15 * MINUTE
+    world.prometheus.answer("5..", lambda at: 200 if overtaken <= at < took_over or at >= world.began else 0)
+    back = replace(world.release("v1", ago=40 * MINUTE), live_at=took_over, kind=ReleaseKind.ROLLBACK)
+    case = await world.case(policy(), releases=(world.release("v3", ago=5 * MINUTE), world.release("v2", ago=30 * MINUTE), back))
+    assert case.context is not None
+    times = {one.version: (told.readings[0].at, told.readings[-1].at) for one, told in case.context.targets.items()}
+    assert list(times) == ["v1", "v2"]
+    assert abs(times["v2"][0] - overtaken) <= MINUTE
+    assert abs(times["v2"][1] - took_over) <= MINUTE
+    assert times["v1"][0] >= took_over - MINUTE
+    assert decide(case, world.now).target == back
 
 
 async def test_the_hour_before_is_not_asked_twice(world: World) -> None:
