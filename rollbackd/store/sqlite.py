@@ -82,6 +82,8 @@ def translated_error(error: BaseException, path: Path) -> RollbackdError | None:
             code = _code(error)
             if code & 0xFF == sqlite3.SQLITE_IOERR and _is_read_only(path):
                 code = sqlite3.SQLITE_READONLY
+            if code & 0xFF == sqlite3.SQLITE_CANTOPEN and _has_no_descriptor():
+                return UnavailableStoreError("the store cannot be used now: no file descriptor is left", retry_after=timedelta(seconds=5))
             if why := _UNUSABLE.get(code) or _UNUSABLE.get(code & 0xFF):
                 is_damage = code & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
                 return (DamagedStoreError if is_damage else UnusableStoreError)(f"{path} {why}")
@@ -91,6 +93,15 @@ def translated_error(error: BaseException, path: Path) -> RollbackdError | None:
 
 def _code(error: BaseException) -> int:
     return int(getattr(error, "sqlite_errorcode", 0))
+
+
+def _has_no_descriptor() -> bool:
+    """SQLite says of it only that a file cannot be opened."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in maintenance.PASSES
+    return False
 
 
 def _is_read_only(path: Path) -> bool:

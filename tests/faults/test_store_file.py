@@ -1,4 +1,4 @@
-"""Rows 63 to 65: the store's file is not what was written there, or not for us. It opens whole, or is refused with what to do."""
+"""Rows 63 to 65: the file is not what was written there, or not for us. It opens whole, or is refused with what to do."""
 
 import asyncio
 import json

@@ -135,7 +135,7 @@ async def test_what_does_not_answer_in_time_stays_as_it_was_found(rounds: Rounds
 
 
 async def test_the_schedule_looks_soon_and_spread_out(stage: Stage, looks: Looks) -> None:
-    """On the real clock: the first looks of two services lie half an interval apart."""
+    """On the real clock: the first looks of two services lie within one interval, and not together."""
     every = timedelta(milliseconds=100)
     services = {name: replace(policy, readiness_every=every) for name, policy in POLICIES.items()}
     rounds = Rounds(services=services, examiner=looks, store=stage.store, metrics=stage.metrics, clock=SystemClock())  # type: ignore[arg-type]
@@ -144,7 +144,7 @@ async def test_the_schedule_looks_soon_and_spread_out(stage: Stage, looks: Looks
     async with Schedule(on_error=lambda name, error: looks.looked_at.append(f"{name} {error}")) as schedule:
         with rounds.made(schedule):
             jobs = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
-            assert jobs["readiness of web"] - jobs["readiness of api"] == every / 2
+            assert timedelta(0) < jobs["readiness of web"] - jobs["readiness of api"] < every
             async with asyncio.timeout(20):
                 while looks.looked_at.count("web") < 2:
                     looks.begun.clear()

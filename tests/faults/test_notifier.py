@@ -1,0 +1,73 @@
+"""Row 71: nobody can be told, for Sentry is down, hangs or refuses. The rollback does not wait for it, nor does the stop (I9 I14).
+
+Sentry is the one channel that there is; the log, the report and the console are no channels that can be down.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from rollbackd.demo.servers import free_port
+from tests.faults.process_world import ProcessWorld
+from tests.faults.test_crash import bad_release
+
+
+class TellingWorld(ProcessWorld):
+    def __init__(self, directory: Path, sentry: str) -> None:
+        super().__init__(directory, mode="propose")
+        (directory / "sentry.dsn").write_text(f"{sentry.replace('//', '//0123456789abcdef0123456789abcdef@')}/1")
+        (directory / "sentry.dsn").chmod(0o600)
+
+    def write_config(self, *, port: int = 0) -> Path:
+        path = super().write_config(port=port)
+        path.write_text(json.dumps({**json.loads(path.read_text()), "sentry": {"dsn_file": "sentry.dsn"}}))
+        return path
+
+
+@asynccontextmanager
+async def deaf(kind: str, asked: list[str]) -> AsyncIterator[str]:
+    if kind == "is down":
+        yield f"http://127.0.0.1:{free_port()}"
+        return
+    over = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if kind == "hangs":
+            await over.wait()
+        return web.Response(status=429, headers={"Retry-After": "3600"})
+
+    application = web.Application()
+    application.router.add_post("/{any:.*}", answer)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        over.set()
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("kind", ["is down", "hangs", "refuses"])
+async def test_row_71_a_rollback_does_not_wait_for_whoever_cannot_be_told(tmp_path: Path, kind: str) -> None:
+    asked: list[str] = []
+    async with deaf(kind, asked) as sentry, TellingWorld(tmp_path, sentry) as world:
+        await bad_release(world)
+        await world.alert()
+        proposal = await world.reached("proposed")  # of which people are to be told
+        if kind != "is down":
+            async with asyncio.timeout(20):
+                while not asked:  # noqa: ASYNC110 - another process asks
+                    await asyncio.sleep(0.02)
+        await world.post(f"/api/v1/incidents/{proposal['id']}/approve", {"plan": None})
+        assert (await world.closed())["outcome"] == "recovered"
+        assert world.versions() == ["v2", "v1"]
+        assert world.process is not None
+        world.process.terminate()
+        assert await world.died() == 0
