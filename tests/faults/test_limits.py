@@ -26,7 +26,7 @@ def no_descriptor_left(world: ProcessWorld) -> Iterator[None]:
     assert world.process is not None
     pid = world.process.pid
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")), hard))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(list(Path(f"/proc/{pid}/fd").iterdir())), hard))
     try:
         yield
     finally:
