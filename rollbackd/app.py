@@ -2,9 +2,8 @@
 
 import asyncio
 import os
-import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -48,28 +47,24 @@ from rollbackd.notify.teller import Teller
 from rollbackd.prometheus.measurer import Measurer
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
-from rollbackd.settings import tls
 from rollbackd.settings.effective import Settings
-from rollbackd.settings.load import load
 from rollbackd.settings.secrets import read_secret
 from rollbackd.store.sqlite import path_of
-from rollbackd.store.store import Store, damage_in
-from rollbackd.supervisor import Supervisor, together
-from rollbackd.telemetry import logs, sdnotify
+from rollbackd.store.store import Store
+from rollbackd.supervisor import Supervisor
+from rollbackd.telemetry import sdnotify
 from rollbackd.telemetry.metrics import Metrics, measure_lag
 from rollbackd.telemetry.redaction import register_secret
 from rollbackd.watch.look import Looker
 from rollbackd.watch.schedule import Schedule
 from rollbackd.watch.watcher import Watcher
-from rollbackd.web import server, unarmed
+from rollbackd.web import server
 from rollbackd.web.deps import DaemonStatus, Deps
 from rollbackd.web.door import listening
 
 _log: Final = structlog.get_logger("daemon")
 _SWEEP_EVERY: Final = timedelta(minutes=1)
 _PURGE_EVERY: Final = timedelta(hours=1)
-_STOP: Final = (signal.SIGTERM, signal.SIGINT)
-_TRY_STORE_AGAIN: Final = timedelta(seconds=5)  # and no longer than a tenth of the time
 
 
 class NotArmedError(PermanentError):
@@ -306,92 +301,6 @@ def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and th
     schedule.every("aftercare", _SWEEP_EVERY, aftercare.sweep)
     schedule.every("clients", _SWEEP_EVERY, reloads.sweep)
     schedule.every("purge", _PURGE_EVERY, purge)
-
-
-def run(config_path: Path) -> int:
-    """Serve until SIGTERM or SIGINT; the exit code.
-
-    Raises:
-        RollbackdError: it cannot start, with what to do about it.
-    """
-    logs.set_up()
-    loaded = load(config_path)
-    for problem in loaded.problems:
-        _log.warning("config", problem=str(problem))
-    return asyncio.run(_serve(loaded.settings))
-
-
-async def _serve(settings: Settings) -> int:
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in _STOP:
-        loop.add_signal_handler(number, stop.set)
-    reload_asked = asyncio.Event()
-    loop.add_signal_handler(signal.SIGHUP, reload_asked.set)
-    systemd = sdnotify.SystemdNotifier.from_environment()
-    processes = Processes(adopt_orphans=True)
-    while not stop.is_set():
-        try:
-            async with running(settings, systemd=systemd, processes=processes, reload_asked=reload_asked) as daemon:
-                why = await _damage_or(stop, daemon.store)
-                if not why:
-                    systemd.stopping()
-                    for number in _STOP:  # a second one does not wait for a step that runs
-                        loop.remove_signal_handler(number)
-        except NotArmedError as e:
-            why = str(e)
-        if why:
-            await _unarmed(settings, why, stop, systemd, SystemClock())
-    return 0
-
-
-async def _damage_or(stop: asyncio.Event, store: Store) -> str:
-    """Why the store must not be served from any more; empty: the daemon was told to stop."""
-    async with together() as group:
-        stopped = group.create_task(stop.wait(), name="told to stop")
-        damaged = group.create_task(store.damaged(), name="damage of the store")
-        await asyncio.wait({stopped, damaged}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        damaged.cancel()
-    return "" if damaged.cancelled() else damaged.result()
-
-
-async def _unarmed(settings: Settings, why: str, stop: asyncio.Event, systemd: sdnotify.SystemdNotifier, clock: Clock) -> None:
-    """Refuse everything and say why, until the store can be used or the daemon is told to stop."""
-    context = tls.listening(settings.server.tls)
-    async with (
-        Sentry.from_settings(settings.sentry) as sentry,
-        listening(unarmed.build(lambda: why), settings.server, tls=context, metrics=Metrics(), clock=clock),
-        Supervisor() as supervisor,
-    ):
-        supervisor.spawn("watchdog", sdnotify.feed_watchdog(systemd, clock, progress=_nothing))
-        systemd.ready()
-        teller, told, pause = Teller(sentry), "", _TRY_STORE_AGAIN
-        while why and not stop.is_set():
-            if why != told:
-                teller.alarm("store", f"not armed: {why}")
-                systemd.status(f"not armed: {why}")
-                told = why
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause.total_seconds()):
-                    await stop.wait()
-                    return
-            began = clock.monotonic()
-            why = await _trouble_with_store(settings, clock)
-            pause = max(_TRY_STORE_AGAIN, 10 * timedelta(seconds=clock.monotonic() - began))
-
-
-async def _trouble_with_store(settings: Settings, clock: Clock) -> str:
-    """Why it cannot be served from; empty: it was opened, and read through."""
-    try:
-        async with Store.opened(settings.store_url, clock=clock) as store:
-            found = await store.check_quickly()
-    except RollbackdError as e:
-        return str(e)
-    return damage_in(path_of(settings.store_url), found) if found else ""
-
-
-async def _nothing() -> None: ...
 
 
 def _secret(path: str) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from rollbackd.app import run
 from rollbackd.cli.options import config_option
+from rollbackd.serve import run
 
 
 @click.command()
