@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SCENARIO ?= recovers
+PARALLEL ?= -n auto --maxprocesses 4 --dist worksteal
 MINUTES ?= 10
 KILLS ?= 1000
 SEED ?=
 
-.PHONY: install demo test faults soak kills check bench format requirements clean
+.PHONY: install demo test faults soak kills fuzz coverage check bench format requirements clean
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +17,8 @@ help:
 	@echo "make faults   the fault catalogue, the heavy rows too; writes docs/faults.md"
 	@echo "make soak     the real daemon among random faults (MINUTES=10, SEED=)"
 	@echo "make kills    the real daemon killed at random moments (KILLS=1000, SEED=)"
+	@echo "make fuzz     whatever may be sent to the API, for as long as you like (MINUTES=10)"
+	@echo "make coverage branch coverage of action, decision and flow"
 	@echo "make check    lint, types and architecture"
 	@echo "make bench    the benchmarks"
 
@@ -32,7 +35,7 @@ demo: install
 	$(BIN)/rollbackd demo --scenario $(SCENARIO)
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 faults: install
 	$(BIN)/python -m pytest -m "" --faults-page docs/faults.md
@@ -42,6 +45,13 @@ soak: install
 
 kills: install
 	$(BIN)/python -m tests.soak --kills $(KILLS) --keep kills $(if $(SEED),--seed $(SEED))
+
+fuzz: install
+	MINUTES=$(MINUTES) $(BIN)/python -m pytest tests/faults/test_fuzz.py -m nightly
+
+coverage: install
+	$(BIN)/python -m coverage run -m pytest -q tests/unit tests/flow
+	$(BIN)/python -m coverage report --skip-covered --sort=cover
 
 check: install
 	$(BIN)/ruff check .

@@ -6,7 +6,10 @@ The event stream is not asked here: it does not end.
 
 import asyncio
 import json
+import logging
+import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext, suppress
 from http import HTTPStatus
@@ -25,6 +28,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from rollbackd.settings.effective import Role
 from rollbackd.web.access import OPENS, Access
 from rollbackd.web.server import ROUTES
+from tests.faults import measured
 from tests.faults.process_world import ProcessWorld
 from tests.faults.test_crash import bad_release
 from tests.flow.world import SERVICE
@@ -32,9 +36,10 @@ from tests.flow.world import SERVICE
 NEVER_ENDS: Final = "/api/v1/events"
 CHECKS: Final = [status_code_conformance, content_type_conformance, response_schema_conformance]
 ACCESS: Final = {(route.method, route.path): route.access for route in ROUTES}
-LONG: Final = 600.0
+MINUTES: Final = float(os.environ.get("MINUTES", "10"))
 
 Token = str | None
+_log: Final = logging.getLogger(__name__)
 
 
 class Fuzzer:
@@ -56,6 +61,7 @@ class Fuzzer:
         self._examples = examples
         self.number = number  # the seed
         self.until = float("inf")
+        self.answers: Counter[int] = Counter()
         found: Iterable[Any] = schemathesis.openapi.from_dict(dict(described)).get_all_operations()
         self.operations = [one for one in (each.ok() for each in found) if one.path != NEVER_ENDS]
 
@@ -93,6 +99,7 @@ class Fuzzer:
                     case.path_parameters = {name: self._known.get(name, value) for name, value in case.path_parameters.items()}
                 headers = {"Authorization": f"Bearer {token}"} if token is not None else {"Authorization": ""}
                 response = case.call(base_url=self._url, headers=headers, timeout=60)
+                self.answers[response.status_code] += 1
                 _check(response, may=may, said=case.as_curl_command())
                 case.validate_response(response, checks=CHECKS)
 
@@ -193,16 +200,17 @@ async def test_row_43_whatever_is_asked_the_answer_is_as_described_and_no_500(tm
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(LONG + 300)
+@pytest.mark.timeout(60 * MINUTES + 300)
 async def test_row_43_for_ten_minutes(tmp_path: Path) -> None:
-    """Each round with another seed, which is printed."""
+    """Each round with another seed, which pytest shows of a run that fails. `MINUTES` is for how long."""
     begun = monotonic()
     async with Everybody(tmp_path) as world:
         fuzzer = await fuzzer_of(world, examples=10, number=secrets.randbits(32))
-        fuzzer.until = begun + LONG
+        fuzzer.until = begun + 60 * MINUTES
+        first = fuzzer.number + 1
         while monotonic() < fuzzer.until:
             fuzzer.number += 1
-            print(f"seed {fuzzer.number}")  # noqa: T201 - to replay it
+            _log.warning("seed %d", fuzzer.number)
             before = await state(world)
             await asyncio.to_thread(fuzzer.ask_as_who_may_not)
             assert await state(world) == before
@@ -211,3 +219,13 @@ async def test_row_43_for_ten_minutes(tmp_path: Path) -> None:
             await world.post("/api/v1/resume", {"service": SERVICE})
         assert await healthy(world)
         assert "Traceback" not in world.log
+    measured.keep(
+        "fuzz",
+        title=f"{MINUTES:g} minutes of fuzz",
+        command=f"make fuzz MINUTES={MINUTES:g}",
+        figures=[
+            ("operations of our own description, as every role and as nobody", f"{len(fuzzer.operations)}"),
+            ("requests", f"{fuzzer.answers.total():,}, seeds {first} to {fuzzer.number}"),
+            ("answers", ", ".join(f"{status}: {count:,}" for status, count in sorted(fuzzer.answers.items()))),
+        ],
+    )
