@@ -15,7 +15,7 @@ import structlog
 from rollbackd import __version__
 from rollbackd.action.commands import Commands
 from rollbackd.action.environment import Environments
-from rollbackd.action.journal import room_for
+from rollbackd.action.journal import room_for_any
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
 from rollbackd.action.runner import Runner
@@ -267,8 +267,7 @@ async def _go_on(progress: Progress, store: Store) -> None:
 async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Store]:
     """With room for the journal of the longest run. That another daemon has it is not its fault, and raised as it is."""
     path_of(settings.store_url)
-    runbooks = (policy.runbook for policy in settings.services.values())
-    reserve = max((room_for(runbook) for runbook in runbooks if runbook is not None), default=0)
+    reserve = room_for_any(policy.runbook for policy in settings.services.values())
     opening = Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed, reserve=reserve)
     async with AsyncExitStack() as stack:
         try:

@@ -1,7 +1,7 @@
 """What the runner asks of the store: every attempt is written down before it starts and after it ended (I5)."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -26,6 +26,11 @@ class Journal(Protocol):
     async def ended(self, attempt: Attempt) -> None: ...
 
     async def of_incident(self, incident_id: str) -> tuple[Attempt, ...]: ...
+
+
+def room_for_any(runbooks: Iterable[Runbook | None]) -> int:
+    """How many bytes the longest of them may write."""
+    return max((room_for(runbook) for runbook in runbooks if runbook is not None), default=0)
 
 
 def room_for(runbook: Runbook) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from rollbackd.action.journal import room_for_any
 from rollbackd.clock import Clock
 from rollbackd.errors import PermanentError, RollbackdError
 from rollbackd.flow.in_use import Config, InUse, prepare
@@ -86,6 +87,7 @@ class Reloads:
                 raise refused from e
             changes = _changes(before.settings, config.settings, warnings)
             self._take(before, config)
+            self._store.hold(room_for_any(policy.runbook for policy in config.settings.services.values()))
             self._follow(changes)
             await self._say(changes)
             await self._audit(by, f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed", DONE)

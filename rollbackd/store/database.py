@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -63,6 +63,7 @@ class Database:
         self._refused = ""
         self._damage = ""
         self._damaged = asyncio.Event()
+        self._mend = asyncio.Event()
 
     async def read(self, query: Query[T]) -> T:
         try:
@@ -80,6 +81,10 @@ class Database:
         """Whether the journal of a run has room, and why it has none."""
         found = await self._sqlite.room()
         return replace(found, problem=self.problem or found.problem)
+
+    def hold(self, reserve: int) -> None:
+        self._sqlite.want(reserve)
+        self._mend.set()
 
     def found_damaged(self, why: str) -> None:
         """No alert is taken any more: who sent it keeps it, and what is written here may not be found again (I2)."""
@@ -154,7 +159,10 @@ class Database:
     async def keep_well(self) -> None:
         """For ever: where something was refused, or the reserve is not whole, try again whether there is room."""
         while True:
-            await asyncio.sleep(MEND_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MEND_SECONDS):
+                    await self._mend.wait()
+            self._mend.clear()
             if self._refused or not (await self._sqlite.room()).is_held:
                 try:
                     await self._sqlite.prove()

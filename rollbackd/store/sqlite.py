@@ -163,6 +163,10 @@ class Sqlite:
         with translating(self.path):
             return await self._look(self._read, query)
 
+    def want(self, reserve: int) -> None:
+        """So many bytes from here on; `prove` holds them."""
+        self._reserve.size = reserve
+
     async def room(self) -> RoomFacts:
         """Whether the journal of one full run has room."""
         try:

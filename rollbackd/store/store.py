@@ -105,6 +105,10 @@ class Store:
         """Why nothing can be written, as far as is known; empty when there is nothing of that kind."""
         return self._database.problem
 
+    def hold(self, reserve: int) -> None:
+        """From here on so many bytes, if it can be had: `room` says whether it could."""
+        self._database.hold(reserve)
+
     async def room(self) -> RoomFacts:
         """Whether a run that is begun now can be journaled to its end."""
         return await self._database.room()

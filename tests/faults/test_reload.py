@@ -13,6 +13,7 @@ import pytest
 
 from rollbackd.settings.yaml_file import SIZE_LIMIT
 from tests.faults.process_world import ProcessWorld
+from tests.faults.test_crash import bad_release
 
 DAY = timedelta(days=1)
 TEN = tuple(f"run-{number}" for number in range(10))
@@ -251,3 +252,20 @@ async def test_row_66_a_file_that_anybody_may_write_is_not_taken(tmp_path: Path,
         await world.logged("config_refused")
         [problem] = (await world.get("/api/v1/status"))["config"]["problems"]
         assert "chmod o-w" in problem
+
+
+async def test_row_66_room_is_held_for_the_longest_run_of_the_config_in_use(tmp_path: Path) -> None:
+    async with ProcessWorld(tmp_path) as world:
+        assert world.process is not None
+        held, runbook = tmp_path / "state" / "reserve", tmp_path / "runbooks" / "shop-quick.yaml"
+        before = held.stat().st_size
+        longer = json.loads(runbook.read_text())
+        longer["steps"] += [{"name": f"say {number}", "run": [str(world.tool), "--say", "x"], "timeout": "10s"} for number in range(9)]
+        runbook.write_text(json.dumps(longer))
+        world.process.send_signal(signal.SIGHUP)
+        async with asyncio.timeout(_PATIENCE):
+            while held.stat().st_size < 2 * before:  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.02)
+        await bad_release(world)
+        await world.alert()
+        assert (await world.closed())["outcome"] == "recovered"
