@@ -53,26 +53,30 @@ class Ran:
 
 @dataclass(slots=True)
 class Page:
+    """With several workers each of them leaves out what is about no row, and the one that hears of them all writes."""
+
     path: Path
     ran: dict[str, Ran] = field(default_factory=dict)
     clock: SystemClock = field(default_factory=SystemClock)
     began: float = 0.0
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        self.began = self.clock.monotonic()
         others = [item for item in items if not rows_of(item.nodeid) and _HERE not in item.path.parents]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in set(others)]
-        for item in items:
-            self.ran[item.nodeid] = Ran(rows_of(item.nodeid), item.get_closest_marker("nightly") is not None)
+
+    def pytest_sessionstart(self) -> None:
+        self.began = self.clock.monotonic()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test = self.ran[report.nodeid]
+        test = self.ran.setdefault(report.nodeid, Ran(rows_of(report.nodeid), "nightly" in report.keywords))
         if report.failed or (report.skipped and test.outcome != "failed") or test.outcome == "not run":
             test.outcome = report.outcome
             test.why = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workerinput"):
+            return
         took = timedelta(seconds=round(self.clock.monotonic() - self.began))
         at = rfc3339(self.clock.now())[:10]
         when = f"This is of {at}, {machine()['cores']} cores, Python {machine()['python']}, and took {took}."

@@ -80,7 +80,9 @@ async def rolled_back(directory: Path, library: Path, **settings: Any) -> AsyncI
         yield world
 
 
-@pytest.mark.parametrize("while_it_runs", [True, False], ids=["while it runs", "while it is down"])
+@pytest.mark.parametrize(
+    "while_it_runs", [pytest.param(True, id="while it runs"), pytest.param(False, id="while it is down", marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [({}, "cooldown"), ({"cooldown": "0s", "budget": {"service_per_day": 1}}, "budget")],

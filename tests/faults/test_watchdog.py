@@ -79,7 +79,13 @@ async def goes_on(world: ProcessWorld) -> None:
     assert world.versions() == ["v2", "v1"]
 
 
-@pytest.mark.parametrize("failpoint", ["decision.after_record", "attempt.after_intent", "watch.before_outcome"])
+@pytest.mark.parametrize(
+    "failpoint",
+    [
+        "attempt.after_intent",
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("decision.after_record", "watch.before_outcome")),
+    ],
+)
 async def test_row_69_a_blocked_event_loop_is_not_fed_and_the_next_daemon_goes_on(tmp_path: Path, failpoint: str) -> None:
     async with hanging(tmp_path, f"{failpoint}:block", watchdog=timedelta(seconds=4)) as (world, systemd):
         async with asyncio.timeout(40):
