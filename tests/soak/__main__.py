@@ -22,6 +22,7 @@ from tests.soak.vitals import Trend
 _DISK: Final = "64m"
 _ROOM: Final = "ROLLBACKD_SOAK_ROOM"
 _VIOLATIONS_SHOWN: Final = 20
+_TELLS_A_TREND: Final = 120.0  # seconds of one life
 
 
 def main() -> None:
@@ -50,9 +51,9 @@ def main() -> None:
     for violation in verdict.violations[:_VIOLATIONS_SHOWN]:
         print(f"VIOLATED {violation}")
     if asked.keep:
-        command = f"python -m tests.soak --kills {asked.kills} --minutes {asked.minutes:g} --seed {asked.seed}"
+        command = f"make kills KILLS={asked.kills}" if asked.kills else f"make soak MINUTES={asked.minutes:g}"
         title = f"{verdict.struck['kill']:,} times kill -9" if asked.kills else f"{asked.minutes:g} minutes of soak"
-        print(measured.keep(asked.keep, title=title, command=command, figures=figures))
+        print(measured.keep(asked.keep, title=title, command=f"{command} SEED={asked.seed}", figures=figures))
     if verdict.violations or asked.leave:
         if disk is not None:
             shutil.copytree(disk, directory / "state as it was")  # the disk itself goes with this process
@@ -116,6 +117,8 @@ def _counted(counts: Mapping[str, int]) -> str:
 def _told(trend: Trend | None, unit: str) -> str:
     if trend is None:
         return "no life was long enough to tell"
+    if trend.seconds < _TELLS_A_TREND:
+        return f"{trend.least:.0f} to {trend.most:.0f}{unit}; no life was long enough to tell a trend"
     return f"{trend.least:.0f} to {trend.most:.0f}{unit}, {trend.per_hour:+.1f}{unit} an hour over {trend.seconds / 60:.1f} min"
 
 
