@@ -8,7 +8,7 @@ case $1 in
 deploy)
     . "$here/before"
     echo "$ROLLBACKD_ATTEMPT $2" >> "$here/effects"
-    echo "$2" > "$here/live"
+    echo "$2" > "$here/live.new" && mv "$here/live.new" "$here/live"
     . "$here/after"
     ;;
 live)

@@ -72,7 +72,7 @@ async def test_row_5_a_running_step_dies_with_the_daemon_and_is_observed(tmp_pat
         await world.alert()
         await world.reached("rolling_back")
         async with asyncio.timeout(10):
-            while len(world.effects()) < 2:  # noqa: ASYNC110 - the tool's own file says when it has acted
+            while (tmp_path / "live").read_text() != "v1\n":  # noqa: ASYNC110 - the tool's own file says when it has acted
                 await asyncio.sleep(0.02)
         await world.kill()
         (tmp_path / "linger").unlink()

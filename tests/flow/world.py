@@ -40,7 +40,7 @@ if [ "$1" = --say ]; then [ ! -e "refuse-$2" ] || exit 1; echo "$2" >>said; exit
 if [ -e refuse ]; then echo 'the registry does not answer' >&2; exit 1; fi
 [ -z "$ROLLBACKD_ATTEMPT" ] || echo "$ROLLBACKD_ATTEMPT" >>attempts.log
 echo "$(date +%s.%N) $1" >>effects.log
-[ -e lie ] || echo "$1" >live
+[ -e lie ] || {{ echo "$1" >live.new && mv live.new live; }}
 [ ! -e linger ] || sleep 60
 [ ! -e deaf ] || trap '' TERM
 while [ -e hold ]; do sleep 0.02; done
