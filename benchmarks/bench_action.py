@@ -48,7 +48,6 @@ async def run() -> list[Result]:
     alone, taken = Alone(), []
     with scratch() as directory:
         live = directory / "live"
-        live.write_text("v2\n")
         probe = ["cat", str(live)]
         async with real_prometheus(directory / "prometheus", backfill=_history(now)) as prometheus:
             parts = await _counted(directory, prometheus.url, now)
@@ -56,7 +55,7 @@ async def run() -> list[Result]:
             async with serving(config) as daemon, aiohttp.ClientSession() as http:
                 await _record_releases(daemon, SERVICES, now)
                 for service in SERVICES:
-                    taken.append(await _round(daemon, service))
+                    taken.append(await _round(daemon, service, live))
                     await daemon.quiet()
                     await alone.ask(http, prometheus.url, parts.queries)
                     alone.commit(directory / "alone.db")
@@ -91,10 +90,17 @@ def _results(taken: Sequence[float], parts: Parts, alone: Alone) -> list[Result]
     ]
 
 
-async def _round(daemon: Daemon, service: str) -> float:
-    """Milliseconds from the webhook until the first step runs."""
+def _runs(live: Path, version: str) -> None:
+    live.write_text(f"{version}\n")
+
+
+async def _round(daemon: Daemon, service: str, live: Path) -> float:
+    """Milliseconds from the webhook until the first step runs. It says the time and deploys nothing, so somebody has to bring v1 back."""
+    _runs(live, "v2")
     sent = await _send(daemon, service)
-    incident = await _reached(daemon, service, lambda one: one["phase"] == Phase.WATCHING)
+    incident = await _reached(daemon, service, lambda one: bool(one["attempts"] and one["attempts"][0]["ended_at"]))
+    _runs(live, "v1")
+    await _reached(daemon, service, lambda one: one["phase"] == Phase.WATCHING)
     return (float(incident["attempts"][0]["output"]) - sent) * 1000
 
 
