@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from rollbackd.telemetry import redaction
+from tests.needs import NOT_HERE
 
 pytest_plugins = ["tests.faults.page"]
 
@@ -16,9 +17,10 @@ settings.load_profile("without a clock")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where the real servers are promised, a test that skips itself has failed."""
+    """Where the real servers are promised, a test that skips itself for want of anything that can be installed has failed."""
     report = yield
-    if report.skipped and os.environ.get("REQUIRE_REAL_SERVERS") and not hasattr(report, "wasxfail"):
+    promised = os.environ.get("REQUIRE_REAL_SERVERS") and NOT_HERE not in str(report.longrepr)
+    if report.skipped and promised and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} was skipped, but REQUIRE_REAL_SERVERS is set: {report.longrepr}"
     return report

@@ -15,6 +15,7 @@ from typing import Any, Final
 import pytest
 
 from tests.faults.process_world import ProcessWorld
+from tests.needs import not_here
 
 MIB: Final = 2**20
 
@@ -162,7 +163,7 @@ def small_disk_or_skip(directory: Path, *, size: int, **settings: Any) -> SmallD
         capture_output=True,
     )
     if tried.returncode:
-        pytest.skip(f"no disk of one's own without a user namespace: {tried.stderr.decode().strip()}")
+        not_here(f"no disk of one's own without a user namespace: {tried.stderr.decode().strip()}")
     return SmallDisk(directory, size=size, **settings)
 
 
