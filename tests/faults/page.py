@@ -51,7 +51,7 @@ class Ran:
     why: str = ""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Page:
     """With several workers each of them leaves out what is about no row, and the one that hears of them all writes."""
 
