@@ -38,7 +38,7 @@ test: install
 	$(BIN)/python -m pytest $(PARALLEL)
 
 faults: install
-	$(BIN)/python -m pytest $(PARALLEL) -m "" --faults-page docs/faults.md
+	$(BIN)/python -m pytest $(PARALLEL) -m "" --faults-page=docs/faults.md
 
 soak: install
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) --keep soak $(if $(SEED),--seed $(SEED))
