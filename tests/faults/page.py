@@ -1,4 +1,4 @@
-"""A pytest plugin: `--faults-page docs/faults.md` runs every test that is about a row of the catalogue, wherever it lives.
+"""A pytest plugin: `--faults-page=docs/faults.md` runs every test that is about a row of the catalogue, wherever it lives.
 
 The page that it writes says what this run has seen, and nothing else.
 """
