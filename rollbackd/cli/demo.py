@@ -50,6 +50,7 @@ async def _run(scenario: Scenario, directory: Path, *, keep: bool, as_json: bool
         say(f"service {stage.host.url} · Prometheus {stage.prometheus.url} · Alertmanager {stage.alertmanager.url} · rollbackd {stage.url}")
         say(f"the shipped rules and route as they are, but for {_quicker(stage)}, addresses and the token file")
         say("its own config has the shipped indicators, triggers and objectives, with windows of 5s, settling 1s and a watch of 40s")
+        await _record(client, clock, "v0", ago=9 * _DAY)
         await _record(client, clock, "v1", ago=2 * _DAY)
         await stage.healthy()
         await _break(scenario, stage, client, clock)

@@ -226,6 +226,7 @@ def write_config(directory: Path, *, port: int, prometheus: str, host: Host, set
         },
         "defaults": {
             "settling": "1s",
+            "readiness_every": "10s",
             "give_up_after": "8s",
             "blame_window": "10m",
             "watch": {"duration": "40s", "interval": "1s", "stable_for": "5s"},
