@@ -172,6 +172,7 @@ async def test_row_63_a_log_that_was_cut_off_anywhere_is_a_shorter_history(tmp_p
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 async def test_row_63_a_log_that_was_cut_off_at_every_byte_is_a_shorter_history(tmp_path: Path) -> None:
     await cut(tmp_path, every=1)
 

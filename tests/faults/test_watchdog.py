@@ -97,7 +97,7 @@ async def test_row_69_a_blocked_event_loop_is_not_fed_and_the_next_daemon_goes_o
 @pytest.mark.nightly
 @pytest.mark.parametrize(
     ("failpoint", "what"),
-    [("incident.after_open", "the next alert"), ("decision.after_record", "rolling_back"), ("incident.after_close", "the end of")],
+    [("incident.after_open", "what came in"), ("decision.after_record", "deciding"), ("incident.after_close", "the end of")],
 )
 async def test_row_69_a_conductor_that_waits_for_ever_is_not_fed_and_the_next_daemon_goes_on(
     tmp_path: Path, failpoint: str, what: str
