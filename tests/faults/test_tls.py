@@ -1,6 +1,7 @@
 """Row 72: a name that cannot be found, a certificate that is not to be trusted, a new authority: unknown, never less secure (I3)."""
 
 import asyncio
+import gc
 import os
 import shutil
 import ssl
@@ -83,7 +84,12 @@ async def serving(certificate: tuple[Path, Path]) -> AsyncIterator[FakePrometheu
         fake.answer(r"^sum\((?!.*5\.\.)", 1000)
         fake.answer(r"^sum\(.*5\.\.", 300)
         yield fake
-    await eventually(lambda: open_files() <= before)  # a handshake that the client broke off ends a moment later at the server
+
+    def are_closed() -> bool:
+        gc.collect()  # the traceback of a handshake that was broken off holds its socket until the collector comes, as it does in a daemon
+        return open_files() <= before
+
+    await eventually(are_closed)  # and it ends a moment later at the server
 
 
 @asynccontextmanager
