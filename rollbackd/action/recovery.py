@@ -42,6 +42,7 @@ OUTCOME_UNKNOWN: Final = frozenset({
 
 def next_move(step: Step, attempts: Sequence[Attempt], observed: Observed = Observed.NOT_ASKED) -> NextMove:
     """`attempts` are those of this step, oldest first; `observed` is about the last of them."""
+    attempts = tried(attempts)
     if not attempts:
         return NextMove.RUN
     last = attempts[-1].status
@@ -50,6 +51,11 @@ def next_move(step: Step, attempts: Sequence[Attempt], observed: Observed = Obse
     if last not in OUTCOME_UNKNOWN:
         return _after_failure(step, attempts)
     return NextMove.RUN if _only_asks(step) else _after_unknown(step, attempts, observed)
+
+
+def tried(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Those that may have changed something."""
+    return [attempt for attempt in attempts if attempt.status is not AttemptStatus.NOT_STARTED]
 
 
 def _after_failure(step: Step, attempts: Sequence[Attempt]) -> NextMove:

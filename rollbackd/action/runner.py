@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 from rollbackd.action import placeholders
 from rollbackd.action.commands import Commands
@@ -15,7 +16,7 @@ from rollbackd.action.doubt import how_to_find_out, whether_it_happened
 from rollbackd.action.journal import Journal
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
-from rollbackd.action.recovery import NextMove, Observed, next_move
+from rollbackd.action.recovery import NextMove, Observed, next_move, tried
 from rollbackd.action.steps import CAN_TELL, Job, Report, Steps
 from rollbackd.clock import Clock
 from rollbackd.errors import UncertainError
@@ -60,6 +61,9 @@ class RunResult:
     detail: str = ""
 
 
+_FRESH: Final = timedelta(seconds=2)
+_LOOKS: Final = 3
+
 AskGate = Callable[[], Awaitable[Gate]]
 CompareAndSet = Callable[[], Awaitable[Refusal | None]]
 
@@ -100,8 +104,9 @@ class Runner:
     ) -> RunResult:
         """Run what is left of `plan`; steps that have succeeded are not run again.
 
-        `compare_and_set` is asked once, right before the first attempt of all: is the world still as it was decided? With it, each
-        later command is preceded by a look whether what runs is still the release that is rolled back, or its target.
+        `compare_and_set` is asked right before the first attempt of all: is the world still as it was decided? With it, each later
+        command is preceded by a look whether what runs is still the release that is rolled back, or its target. A look that is no
+        longer fresh when the command could start is repeated.
         `interrupt` ends a step that is interruptible. A second plan of the same incident, such as an emergency runbook, gets a
         `first_index` behind the first's.
 
@@ -116,7 +121,15 @@ class Runner:
             return RunResult(status=RunStatus.UNCERTAIN, reason=Reason.STEP_UNCERTAIN, detail=str(e))
         by_step = [[one for one in attempts if one.step_index == first_index + place] for place in range(len(plan.steps))]
         began = min((one.intended_at for of_step in by_step for one in of_step), default=self._clock.now())
-        rollout = _Rollout(steps=self._steps, prober=self._prober, gate=gate, compare_and_set=compare_and_set, begun=any(by_step))
+        rollout = _Rollout(
+            steps=self._steps,
+            prober=self._prober,
+            clock=self._clock,
+            gate=gate,
+            compare_and_set=compare_and_set,
+            begun=any(tried(of_step) for of_step in by_step),
+            looked_at=self._clock.monotonic(),
+        )
         interrupt = interrupt or asyncio.Event()
         over_budget = False
         for place, step in enumerate(plan.steps):
@@ -176,9 +189,11 @@ class _Rollout:
 
     steps: Steps
     prober: Prober
+    clock: Clock
     gate: AskGate
     compare_and_set: CompareAndSet | None
-    begun: bool
+    begun: bool  # a command of this plan may have run
+    looked_at: float  # when the last look at what runs began, on the monotonic clock
     passed_over: list[str] = field(default_factory=list)  # steps that are not done, and may be missing
 
     async def bring_about(self, job: Job, attempts: list[Attempt]) -> RunResult | None:
@@ -193,11 +208,13 @@ class _Rollout:
                     return None
                 case NextMove.RUN:
                     await self._resolve(job, attempts, AttemptStatus.UNCERTAIN, why)
-                    # The second time because the look at what runs takes seconds, in which a person may say stop (I8).
-                    stop = await self._stop(job) or await self._refuse(job) or await self._stop(job)
+                    stop = await self._look(job)
                     if stop is not None:
                         return stop
-                    attempts.append(await self._perform(job, len(attempts) + 1))
+                    attempt, stop = await self._perform(job, len(attempts) + 1)
+                    if stop is not None:
+                        return stop
+                    attempts.append(attempt)
                     if attempts[-1].status is AttemptStatus.INTERRUPTED:
                         return await self._stop(job) or _stopped(RunStatus.PAUSED, job, None, "interrupted")
                     observed = Observed.CANNOT_TELL if attempts[-1].status is AttemptStatus.UNCERTAIN else Observed.NOT_ASKED
@@ -206,15 +223,41 @@ class _Rollout:
                     return self._unless_it_may_fail(job, _stopped(RunStatus.FAILED, job, Reason.STEP_FAILED, why))
                 case NextMove.ASK_A_PERSON:
                     await self._resolve(job, attempts, AttemptStatus.UNCERTAIN, why)
-                    doubt = whether_it_happened(attempts[-1], job.question, job.plan, job.policy)
+                    doubt = whether_it_happened(tried(attempts)[-1], job.question, job.plan, job.policy)
                     return self._unless_it_may_fail(job, _stopped(RunStatus.UNCERTAIN, job, Reason.STEP_UNCERTAIN, doubt))
 
-    async def _perform(self, job: Job, number: int) -> Attempt:
-        self.begun = True
+    async def _perform(self, job: Job, number: int) -> tuple[Attempt, RunResult | None]:
+        """One attempt; with a result where it was not started, because the world had changed by the time it could be."""
+        stop: RunResult | None = None
+
+        async def why_not() -> str | None:
+            nonlocal stop
+            stop = await self._look_again(job)
+            return None if stop is None else stop.detail
+
         await job.report("step_started", f"{_place(job)}: attempt {number}", {"step": job.step.name, "index": job.index, "number": number})
-        attempt = await self.steps.perform(job, number)
+        attempt = await self.steps.perform(job, number, why_not)
+        self.begun = self.begun or attempt.status is not AttemptStatus.NOT_STARTED
         await _tell(job, attempt)
-        return attempt
+        return attempt, stop
+
+    async def _look_again(self, job: Job) -> RunResult | None:
+        """Between the look and the start the machine may have stood still, or the store been slow, and somebody deployed meanwhile (I3).
+
+        Bounded, for a look that itself takes longer is as fresh as it gets.
+        """
+        for _ in range(_LOOKS):
+            if self.clock.monotonic() - self.looked_at <= _FRESH.total_seconds():
+                break
+            stop = await self._look(job)
+            if stop is not None:
+                return stop
+        return None
+
+    async def _look(self, job: Job) -> RunResult | None:
+        """Why the command must not start. A person is asked twice: the look at what runs takes seconds, in which one may say stop (I8)."""
+        self.looked_at = self.clock.monotonic()
+        return await self._stop(job) or await self._refuse(job) or await self._stop(job)
 
     async def _resolve(self, job: Job, attempts: list[Attempt], status: AttemptStatus, observation: str) -> None:
         """Give the last attempt an outcome if it was cut off before it got one."""

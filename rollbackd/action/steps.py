@@ -23,6 +23,9 @@ from rollbackd.model.runbook import Probe, PromqlAsk, Run, Step, Verify, Wait
 Report = Callable[[str, str, Mapping[str, object]], Awaitable[None]]
 """Tells whoever watches: a kind, a line for a person, and the facts behind it."""
 
+WhyNot = Callable[[], Awaitable[str | None]]
+"""Asked once the intent is written, right before a command starts: why it must not, after all; None to go on."""
+
 CAN_TELL: Final = frozenset({Observed.DONE, Observed.NOT_DONE})
 
 _SHOWS: Final = frozenset({Observed.DONE})
@@ -63,7 +66,7 @@ class Steps:
         self._ask_every = ask_every
         self._observe_for = observe_for
 
-    async def perform(self, job: Job, number: int) -> Attempt:
+    async def perform(self, job: Job, number: int, why_not: WhyNot) -> Attempt:
         """One attempt, journaled. When it is cancelled it is left without an outcome, and its processes are killed."""
         attempt = Attempt(
             id=f"{job.incident_id}-{job.index}-{number}",
@@ -78,6 +81,9 @@ class Steps:
         await self._journal.intend(attempt)
         match job.step.action:
             case Run() as run:
+                reason = await why_not()
+                if reason is not None:
+                    return await self.end(attempt, AttemptStatus.NOT_STARTED, reason)
                 attempt = await self._run(job, run, attempt)
             case Wait(until=check):
                 attempt = await self._ask(job, (check,), attempt)

@@ -28,6 +28,7 @@ STYLES = {
         ("escalated", "proposed", "expired", "improved", "aborted", "unknown", "interrupted", "suspect", "paused", "escalate"), WARN
     ),
     **dict.fromkeys(("deciding", "rolling_back", "watching", "started", "intended", "rolling", "roll_back"), BUSY),
+    "not_started": WARN,
     "not_applicable": QUIET,
 }
 """The colour of a code; what is not here has none. A word always stands beside the colour."""

@@ -16,6 +16,7 @@ from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.move import Move
+from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.incident import Event, Incident, Outcome
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
@@ -199,7 +200,8 @@ class Roll:
         succeeded = result.status is RunStatus.SUCCEEDED
         await self._register.rollback_ended(incident.service, ReleaseStatus.LIVE if succeeded else ReleaseStatus.FAILED)
         detail = f"{result.step}: {result.detail}" if result.step and result.detail else result.detail
-        if await self._store.attempts.of_incident(incident.id):  # the cooldown counts from here, whoever took note of what before
+        attempts = await self._store.attempts.of_incident(incident.id)
+        if any(one.status is not AttemptStatus.NOT_STARTED for one in attempts):  # the cooldown counts from here, whoever took note before
             ended = replace(incident, detail=detail, rollback_ended_at=now, acknowledged_by=None)
         else:
             ended = replace(incident, detail=detail, rollback_started_at=None)

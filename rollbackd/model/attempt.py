@@ -8,6 +8,7 @@ from enum import StrEnum
 class AttemptStatus(StrEnum):
     INTENDED = "intended"
     STARTED = "started"
+    NOT_STARTED = "not_started"  # stopped after the intent, before anything ran: it counts as no attempt
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     TIMED_OUT = "timed_out"

@@ -46,6 +46,7 @@ class Rollout:
         self.incident = f"i{token_hex(8)}"  # several suites may run on one machine: each finds only its own processes
         self.tool = Tool(directory, live=CURRENT.artifact)
         self.journal = MemoryJournal()
+        self.clock = SystemClock()
         self.policy = service("api")
         self.reports: list[Report] = []
         self.measures = FixedMeasures()
@@ -95,10 +96,9 @@ class Rollout:
         )
 
     def runner(self) -> Runner:
-        clock = SystemClock()
-        prober = Prober(self.commands, self.measures, clock)
+        prober = Prober(self.commands, self.measures, self.clock)
         patience = timedelta(milliseconds=300)
-        return Runner(self.journal, self.commands, prober, clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
+        return Runner(self.journal, self.commands, prober, self.clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
 
     def attempt(self, step: int, number: int) -> str:
         """The id that this attempt has."""

@@ -61,8 +61,12 @@ class Nemesis:
         await self._town.start()
 
     async def strike(self, seconds: float, *, restart_every: float) -> None:
-        """One fault after another. `restart_every` is how long the daemon lives, on average, before it is killed or stopped."""
+        """One fault after another. `restart_every` is how long the daemon lives, on average, before it is killed or stopped.
+
+        From the middle on it lives to the end, whatever strikes it: only a long life shows whether its memory grows.
+        """
         chance, until = self._chance, self._clock.monotonic() + seconds
+        middle = until - seconds / 2
         faults: dict[str, Fault] = {"stall": self._stall, "file size": self._small_files, "Prometheus": self._lies}
         if self._disk is not None:
             faults["disk full"] = self._full_disk
@@ -73,7 +77,7 @@ class Nemesis:
             self.struck[name] += 1
             async with faults[name]():
                 await asyncio.sleep(chance.uniform(0.1, 3))
-                if self._clock.monotonic() > restart_at:
+                if restart_at < self._clock.monotonic() < middle:
                     restart_at = self._clock.monotonic() + chance.uniform(0.5, 1.5) * restart_every
                     await self._restart()
                 await asyncio.sleep(chance.uniform(0.1, 3))

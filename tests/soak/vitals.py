@@ -11,8 +11,8 @@ from typing import Final
 from rollbackd.clock import SystemClock
 from tests.soak.town import Town
 
-WARM_UP: Final = timedelta(seconds=30)
-"""Until the caches of a new process are filled."""
+WARM_UP: Final = timedelta(minutes=3)
+"""Until the caches of a new process, and the arenas of its allocator, are filled: incidents of every outcome have to have been there."""
 _EVERY_SECONDS: Final = 0.5
 
 

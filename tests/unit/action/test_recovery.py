@@ -41,17 +41,20 @@ def test_over_every_journal_and_every_answer(step: Step) -> None:
     is_command = isinstance(step.action, Run)
     for journal, observed in product(JOURNALS, Observed):
         move = next_move(step, attempts(*journal), observed)
-        last = journal[-1] if journal else None
-        lost = sum(status in OUTCOME_UNKNOWN for status in journal)
-        failed = sum(status in {AttemptStatus.FAILED, AttemptStatus.TIMED_OUT} for status in journal)
+        ran = [status for status in journal if status is not AttemptStatus.NOT_STARTED]
+        last = ran[-1] if ran else None
+        lost = sum(status in OUTCOME_UNKNOWN for status in ran)
+        failed = sum(status in {AttemptStatus.FAILED, AttemptStatus.TIMED_OUT} for status in ran)
         where = (journal, observed, move)
 
+        # What was not started counts as no attempt.
+        assert (move is NextMove.RUN) >= (not ran), where
         # A step that is done is never done again, and done is only what was seen to succeed (I15).
         assert (move is NextMove.DONE) == (
             last is AttemptStatus.SUCCEEDED or (is_command and last in OUTCOME_UNKNOWN and observed is Observed.DONE)
         ), where
         # A command is repeated only if it says that it may be; an unknown outcome only once it was seen not to be one (I10).
-        if move is NextMove.RUN and journal and is_command:
+        if move is NextMove.RUN and ran and is_command:
             assert step.idempotent, where
             assert failed <= step.retries or last in OUTCOME_UNKNOWN, where
             assert last not in OUTCOME_UNKNOWN or (observed is Observed.NOT_DONE and lost == 1), where

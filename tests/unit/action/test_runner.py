@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 from rollbackd.action.commands import Ended
 from rollbackd.action.doubt import how_to_find_out
 from rollbackd.action.runner import Gate, Refusal, RunResult, RunStatus
+from rollbackd.clock import SystemClock
 from rollbackd.errors import TemporaryError, UncertainError
 from rollbackd.failpoints import FailpointError
-from rollbackd.model.attempt import AttemptStatus
+from rollbackd.model.attempt import Attempt, AttemptStatus
 from rollbackd.model.condition import Condition
 from rollbackd.model.policy import SecretRef
 from rollbackd.model.reason import Reason
@@ -356,6 +358,98 @@ async def test_somebody_deploys_between_two_steps(rollout: Rollout, asked: str, 
     steps = (rollout.sh("echo img:v3 > live"), rollout.sh("touch later", idempotent=idempotent))
     result = await rollout.run(*steps, compare_and_set=as_decided)
     assert (result.status, result.step) == (status, None if status is RunStatus.SUCCEEDED else "touch later")
+
+
+class Stalled(SystemClock):
+    """The machine stands still for 3 s each time that `stall` is called."""
+
+    stood = 0.0
+
+    def stall(self) -> None:
+        self.stood += 3.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.stood
+
+
+@pytest.fixture
+def stalled(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """The machine stands still after each of the first writes of an intent, and what is in the list happens meanwhile: one for each."""
+    meanwhile: list[Callable[[], None]] = []
+    clock = rollout.clock = Stalled()
+    intend = rollout.journal.intend
+
+    async def slowly(attempt: Attempt) -> None:
+        await intend(attempt)
+        if meanwhile:
+            meanwhile.pop(0)()
+            clock.stall()
+
+    monkeypatch.setattr(rollout.journal, "intend", slowly)
+    return meanwhile
+
+
+def unless_live(rollout: Rollout, version: str) -> Callable[[], Awaitable[Refusal | None]]:
+    async def compare() -> Refusal | None:
+        if rollout.tool.live == version:
+            return None
+        return Refusal(Reason.RUNNING_VERSION_CHANGED, f"running is {rollout.tool.live}")
+
+    return compare
+
+
+async def test_a_look_that_is_old_when_the_command_could_start_is_repeated(rollout: Rollout, stalled: list[Callable[[], None]]) -> None:
+    """Somebody has deployed the target by hand while the machine stood still."""
+    stalled.append(partial(setattr, rollout.tool, "live", "img:v1"))
+    result = await rollout.run(rollout.deploy(), compare_and_set=unless_live(rollout, "img:v2"))
+    assert (result.status, result.reason) == (RunStatus.REFUSED, Reason.RUNNING_VERSION_CHANGED)
+    assert rollout.journal.statuses() == [AttemptStatus.NOT_STARTED]
+    assert rollout.journal.last().detail == "running is img:v1"
+    assert rollout.tool.effects() == []
+
+
+async def test_what_stood_still_goes_on_when_nothing_has_changed(rollout: Rollout, stalled: list[Callable[[], None]]) -> None:
+    asked = []
+
+    async def as_decided() -> None:
+        asked.append(rollout.tool.live)
+
+    stalled.append(lambda: None)
+    assert (await rollout.run(rollout.deploy(), compare_and_set=as_decided)).status is RunStatus.SUCCEEDED
+    assert asked == ["img:v2", "img:v2"]
+    assert rollout.journal.statuses() == [SUCCEEDED]
+
+
+async def test_a_look_that_takes_long_itself_does_not_go_on_for_ever(rollout: Rollout) -> None:
+    clock = rollout.clock = Stalled()
+
+    async def as_decided() -> None:
+        clock.stall()
+
+    assert (await rollout.run(rollout.deploy(), compare_and_set=as_decided)).status is RunStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_pause_that_was_said_meanwhile_holds_and_the_step_is_not_lost(
+    rollout: Rollout, stalled: list[Callable[[], None]], *, idempotent: bool
+) -> None:
+    gate = gates()
+    stalled.append(lambda: gate._answers.append(Gate.HOLD))
+    compare = unless_live(rollout, "img:v2")
+    assert (await rollout.run(rollout.deploy(idempotent=idempotent), gate=gate, compare_and_set=compare)).status is RunStatus.PAUSED
+    assert rollout.tool.effects() == []
+    result = await rollout.run(rollout.deploy(idempotent=idempotent), compare_and_set=compare)
+    assert result.status is RunStatus.SUCCEEDED
+    assert [rollout.journal.statuses(), rollout.journal.last().number] == [[AttemptStatus.NOT_STARTED, SUCCEEDED], 2]
+
+
+async def test_later_commands_are_looked_at_again_too(rollout: Rollout, stalled: list[Callable[[], None]]) -> None:
+    """Both may run then, what is rolled back and its target; a third is somebody else's."""
+    rollout.policy = replace(rollout.policy, running_version=rollout.asks_live())
+    stalled += [lambda: None, partial(setattr, rollout.tool, "live", "img:v3")]
+    result = await rollout.run(rollout.deploy(), rollout.sh("touch later"), compare_and_set=unless_live(rollout, "img:v2"))
+    assert (result.status, result.step) == (RunStatus.REFUSED, "touch later")
+    assert rollout.journal.statuses() == [SUCCEEDED, AttemptStatus.NOT_STARTED]
 
 
 # Cut off
