@@ -86,7 +86,7 @@ async def serving(certificate: tuple[Path, Path]) -> AsyncIterator[FakePrometheu
         yield fake
 
     def are_closed() -> bool:
-        gc.collect()  # the traceback of a handshake that was broken off holds its socket until the collector comes, as it does in a daemon
+        gc.collect()  # at asyncio's server, which runs in this process, a broken handshake keeps its socket until then; the client closes its own
         return open_files() <= before
 
     await eventually(are_closed)  # and it ends a moment later at the server
