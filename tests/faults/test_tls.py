@@ -86,7 +86,7 @@ async def serving(certificate: tuple[Path, Path]) -> AsyncIterator[FakePrometheu
         yield fake
 
     def are_closed() -> bool:
-        gc.collect()  # at asyncio's server, which runs in this process, a broken handshake keeps its socket until then; the client closes its own
+        gc.collect()  # asyncio as a server, here in this process, keeps the socket of a broken handshake until then; our client does not
         return open_files() <= before
 
     await eventually(are_closed)  # and it ends a moment later at the server
