@@ -19,7 +19,8 @@ from tests.soak import harness
 from tests.soak.harness import Verdict
 from tests.soak.vitals import Trend
 
-_DISK: Final = "64m"
+_DISK_MB: Final = 64
+_DISK_MB_A_MINUTE: Final = 8  # twice what the town's alerts fill up: only a fault shall leave no room
 _ROOM: Final = "ROLLBACKD_SOAK_ROOM"
 _VIOLATIONS_SHOWN: Final = 20
 _TELLS_A_TREND: Final = 120.0  # seconds of one life
@@ -40,7 +41,7 @@ def main() -> None:
         signal.signal(number, signal.default_int_handler)  # whatever ends it, it ends what it has started
     print(f"seed {asked.seed}", flush=True)
     directory = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="rollbackd-soak-"))
-    disk = _small_disk(directory / "state") if os.environ.get(_ROOM) else None
+    disk = _small_disk(directory / "state", asked.minutes) if os.environ.get(_ROOM) else None
     verdict = asyncio.run(
         harness.run(directory, seed=asked.seed, kills=asked.kills, within=asked.within, minutes=asked.minutes, disk=disk, say=_say)
     )
@@ -75,9 +76,10 @@ def _enter_a_room() -> None:
     print("no mount namespace here: no disk is filled up, only the size of files is limited", flush=True)
 
 
-def _small_disk(state: Path) -> Path:
+def _small_disk(state: Path, minutes: float) -> Path:
+    size = f"{_DISK_MB + _DISK_MB_A_MINUTE * math.ceil(minutes)}m"
     state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK},mode=0700", "soak", state], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "soak", state], check=True)
     return state
 
 
