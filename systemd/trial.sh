@@ -5,7 +5,7 @@ opt=/opt/rollbackd etc=/etc/rollbackd state=/var/lib/rollbackd unit=/etc/systemd
 say() { printf '· %s\n' "$*"; }
 fail() {
   printf 'NOT so: %s\n' "$*" >&2
-  [ -z "${incident:-}" ] || rollbackd explain "$incident" >&2
+  [ -z "${incident:-}" ] || { rollbackd explain "$incident"; rollbackd logs "$incident"; } >&2
   exit 1
 }
 is() { systemctl show --value --property "$1" rollbackd; }
