@@ -15,6 +15,7 @@ import structlog
 from rollbackd import __version__
 from rollbackd.action.commands import Commands
 from rollbackd.action.environment import Environments
+from rollbackd.action.http_client import HttpClient
 from rollbackd.action.journal import room_for_any
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
@@ -116,7 +117,7 @@ async def running(
         in_use = InUse(prepare(settings, read_at=serving_since, clock=clock, metrics=metrics))
         stack.push_async_callback(in_use.close)
         measurer = Measurer(in_use.clients)
-        commands = Commands(processes or Processes(), Environments(os.environ, _secret), cwd=store.directory)
+        commands, http = _outward(processes or Processes(), store.directory)
         prober = Prober(commands, measurer, clock)
         register = Register(store.releases, clock)
         sources = Sources(store.releases, commands.ask_source, clock)
@@ -133,7 +134,7 @@ async def running(
             store=store,
             register=register,
             sources=sources,
-            runner=Runner(store.attempts, commands, prober, clock),
+            runner=Runner(store.attempts, commands, http, prober, clock),
             collector=collector,
             bell=bell,
             clock=clock,
@@ -277,6 +278,12 @@ async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIte
         except RollbackdError as e:
             raise NotArmedError(str(e)) from e
         yield store
+
+
+def _outward(processes: Processes, directory: Path) -> tuple[Commands, HttpClient]:
+    """The two ways in which steps reach the world, with the same credentials."""
+    environments = Environments(os.environ, _secret)
+    return Commands(processes, environments, cwd=directory), HttpClient(environments)
 
 
 def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart

@@ -10,11 +10,13 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import orjson
+
 from rollbackd.errors import MisconfiguredError, RefusedError
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
-from rollbackd.model.runbook import EnvironmentValue, HttpAsk, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
+from rollbackd.model.runbook import EnvironmentValue, HttpAsk, Probe, PromqlAsk, Request, Run, RunAsk, Step, Verify, Wait
 
 INCIDENT_ID: Final = "incident.id"
 """Known only once an incident is: it stays as it is written until a value for it is given."""
@@ -79,10 +81,17 @@ def fill_probe(probe: Probe, values: Mapping[str, str]) -> Probe:
 
 
 def fill_step(step: Step, values: Mapping[str, str]) -> Step:
-    action: Run | Wait | Verify
+    action: Run | Request | Wait | Verify
     match step.action:
         case Run():
             action = replace(step.action, argv=fill_argv(step.action.argv, values), env=fill_env(step.action.env, values))
+        case Request():
+            action = replace(
+                step.action,
+                url=fill_url(step.action.url, values),
+                json=None if step.action.json is None else fill_json(step.action.json, values),
+                headers=fill_env(step.action.headers, values),
+            )
         case Wait():
             action = Wait(until=fill_probe(step.action.until, values))
         case Verify():
@@ -93,6 +102,23 @@ def fill_step(step: Step, values: Mapping[str, str]) -> Step:
 def fill_env(env: Mapping[str, EnvironmentValue], values: Mapping[str, str]) -> dict[str, EnvironmentValue]:
     """As `fill`, each value; a credential stays a reference until a process is started with it."""
     return {name: fill(value, values) if isinstance(value, str) else value for name, value in env.items()}
+
+
+def fill_json(text: str, values: Mapping[str, str]) -> str:
+    """As `fill`, each text in it by itself: what is filled in can neither end the text nor become a key."""
+
+    def filled(value: object) -> object:
+        match value:
+            case str():
+                return fill(value, values)
+            case list():
+                return [filled(each) for each in value]
+            case dict():
+                return {name: filled(each) for name, each in value.items()}
+            case _:
+                return value
+
+    return orjson.dumps(filled(orjson.loads(text))).decode()
 
 
 def _fill(text: str, values: Mapping[str, str], *, quoting: Callable[[str], str]) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 from rollbackd.action import placeholders
 from rollbackd.action.commands import Commands
 from rollbackd.action.doubt import how_to_find_out, whether_it_happened
+from rollbackd.action.http_client import HttpClient
 from rollbackd.action.journal import Journal
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
@@ -25,7 +26,7 @@ from rollbackd.model.attempt import Attempt, AttemptStatus
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
-from rollbackd.model.runbook import OnFailure, Run, Step
+from rollbackd.model.runbook import OnFailure, Step
 
 
 class Gate(StrEnum):
@@ -76,6 +77,7 @@ class Runner:
         self,
         journal: Journal,
         commands: Commands,
+        http: HttpClient,
         prober: Prober,
         clock: Clock,
         *,
@@ -86,7 +88,7 @@ class Runner:
         self._journal = journal
         self._commands = commands
         self._prober = prober
-        self._steps = Steps(journal, commands, prober, clock, ask_every=ask_every, observe_for=observe_for)
+        self._steps = Steps(journal, commands, http, prober, clock, ask_every=ask_every, observe_for=observe_for)
         self._clock = clock
 
     async def run(
@@ -284,7 +286,7 @@ class _Rollout:
     async def _changed_hands(self, job: Job) -> Refusal | None:
         """Once something has run, what is rolled back may be running, its target, or both. Not knowing stops what is not idempotent."""
         plan, probe = job.plan, job.policy.running_version
-        if probe is None or plan.current_version is None or not isinstance(job.step.action, Run):
+        if probe is None or plan.current_version is None or not job.step.acts:
             return None
         answer = await self.prober.ask(probe, job.policy)
         if answer.answers is None:
@@ -317,5 +319,5 @@ def _stopped(status: RunStatus, job: Job, reason: Reason | None, detail: str) ->
 
 
 def _first_command(steps: Sequence[Step]) -> bool:
-    """Whether the last of `steps` is a command, and the only one."""
-    return isinstance(steps[-1].action, Run) and sum(isinstance(step.action, Run) for step in steps) == 1
+    """Whether the last of `steps` acts, as the only one."""
+    return steps[-1].acts and sum(step.acts for step in steps) == 1

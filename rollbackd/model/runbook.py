@@ -79,6 +79,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request to a host that stands in the config. Any 2xx is an answer that is hoped for, unless `status` says which."""
+
+    method: str
+    url: str
+    json: str | None = None  # as it is sent
+    headers: Mapping[str, EnvironmentValue] = field(default_factory=dict)
+    token: CredentialRef | None = None  # is sent as `Authorization: Bearer …`
+    status: tuple[int, ...] = ()
+
+    def accepts(self, status: int) -> bool:
+        return status in self.status if self.status else 200 <= status < 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Ask until the hoped-for answer comes."""
 
@@ -95,13 +110,18 @@ class Verify:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
     name: str
-    action: Run | Wait | Verify
+    action: Run | Request | Wait | Verify
     timeout: timedelta
     probe: Probe | None = None  # is it already done?
     idempotent: bool = False
     retries: int = 0
     interruptible: bool = False
     on_failure: OnFailure = OnFailure.STOP
+
+    @property
+    def acts(self) -> bool:
+        """Whether it changes the world; waiting and verifying only ask, and may be done again at any time."""
+        return isinstance(self.action, Run | Request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,27 @@
 """A runbook file as it is written, and the questions that runbooks and services ask."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, WithJsonSchema
 
 from rollbackd.model.runbook import OnFailure, RunbookKind
-from rollbackd.settings.scalars import Argv, EnvName, Expression, Flag, Label, Limit, Line, Name, PositiveDuration, Query, Statuses, Url
+from rollbackd.settings.scalars import (
+    Argv,
+    EnvName,
+    Expression,
+    Flag,
+    HeaderName,
+    JsonBody,
+    Label,
+    Limit,
+    Line,
+    Name,
+    PositiveDuration,
+    Query,
+    Statuses,
+    Url,
+)
 from rollbackd.settings.section import NotYet, Section
 
 
@@ -44,12 +59,24 @@ def _never_by_itself(_value: object) -> object:
     raise ValueError("'manual' is not supported yet by this version, and never in a quick runbook, which runs by itself: take it out")
 
 
+class Request(Section):
+    """One HTTP request: where to, with what, and which answers are hoped for (any 2xx, unless said)."""
+
+    url: Url
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    body: JsonBody | None = Field(default=None, alias="json")
+    headers: dict[HeaderName, EnvValue] = Field(default_factory=dict)
+    token: Credential | None = Field(default=None, description="a credential that is sent as Authorization: Bearer …")
+    status: Statuses | None = None
+
+
 class Step(Section):
-    """One of run, wait and verify."""
+    """One of run, http, wait and verify."""
 
     name: Line = Field(examples=["deploy"])
     timeout: PositiveDuration = Field(examples=["5m"], description="every step needs one, such as 5m")
     run: Argv | None = None
+    http: Request | None = None
     wait: Question | None = None
     verify: Annotated[tuple[Question, ...], Field(min_length=1)] | None = None
     env: dict[EnvName, EnvValue] = Field(default_factory=dict)
@@ -58,7 +85,6 @@ class Step(Section):
     retries: Annotated[int, Strict(), Field(ge=0, le=10)] = 0
     interruptible: Flag = False
     on_failure: OnFailure = OnFailure.STOP
-    http: NotYet = None
     manual: Annotated[Any, BeforeValidator(_never_by_itself), WithJsonSchema({"not": {}})] = None
     undo: NotYet = None
     for_each: NotYet = None

@@ -4,17 +4,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
-from rollbackd.model.runbook import Run, Runbook, Step, Verify, Wait
+import orjson
+
+from rollbackd.model.runbook import CredentialRef, Request, Run, Runbook, Step, Verify, Wait
 from rollbackd.settings import placeholders, questions, yaml_file
 from rollbackd.settings.document import Place
 from rollbackd.settings.problems import Problems
 from rollbackd.settings.runbook_schema import Credential, Question, RunbookFile
+from rollbackd.settings.runbook_schema import Request as RequestSection
 from rollbackd.settings.runbook_schema import Step as StepSection
 from rollbackd.settings.shape import shape
 
-_ACTIONS: Final = ("run", "wait", "verify")
-_LATER: Final = ("http", "manual")
+_ACTIONS: Final = ("run", "http", "wait", "verify")
+_LATER: Final = ("manual",)
+_HEADERS_OF_OURS: Final = frozenset({"idempotency-key", "host", "content-length", "transfer-encoding", "content-type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,10 @@ class _Reader:
             return None
         if (place / "env").written and actions != ["run"]:
             self._problems.error(place / "env", f"'env' belongs to run: {actions[0]} has none", at_key=True)
+        if (place / "interruptible").written and actions == ["http"]:
+            self._problems.error(place / "interruptible", "a request that was sent is not taken back: take it out", at_key=True)
+        if step.http is not None:
+            self._check_headers(step.http, place / "http")
         self._check_texts(step, place)
         action = self._action(step, place)
         if action is None:
@@ -86,9 +95,11 @@ class _Reader:
             on_failure=step.on_failure,
         )
 
-    def _action(self, step: StepSection, place: Place) -> Run | Wait | Verify | None:
+    def _action(self, step: StepSection, place: Place) -> Run | Request | Wait | Verify | None:
         if step.run is not None:
             return Run(argv=step.run, env=questions.environment(step.env))
+        if step.http is not None:
+            return _request(step.http)
         if step.wait is not None:
             until = questions.probe(step.wait, place / "wait", self._problems, expected=True)
             return Wait(until=until) if until else None
@@ -98,11 +109,27 @@ class _Reader:
         ]
         return Verify(checks=tuple(check for check in checks if check)) if checks else None
 
+    def _check_headers(self, request: RequestSection, place: Place) -> None:
+        for name, value in request.headers.items():
+            if name.lower() in _HEADERS_OF_OURS:
+                self._problems.error(place / "headers" / name, f"{name} is written by rollbackd: take it out", at_key=True)
+            elif name.lower() == "authorization" and isinstance(value, str):
+                where = "a secret does not stand in a config: name a credential of the service, as token: {credential: NAME}"
+                self._problems.error(place / "headers" / name, where)
+            elif isinstance(value, str) and not value.isprintable():
+                self._problems.error(place / "headers" / name, "write the value of a header as one line of text")
+
     def _check_texts(self, step: StepSection, place: Place) -> None:
         """Every placeholder is one that there is; which variables and credentials a service has to have is noted."""
         texts = [*questions.argv_texts(step.run or (), place / "run"), *questions.env_texts(step.env, place / "env")]
         fixed = [(place / "run" / 0, step.run[0], "the command itself")] if step.run else []
         self._note_credentials(step.env, place / "env")
+        if step.http is not None:
+            texts += _request_texts(step.http, place / "http")
+            fixed.append((place / "http" / "url", urlsplit(step.http.url).netloc, "part of the host"))
+            self._note_credentials(step.http.headers, place / "http" / "headers")
+            if step.http.token is not None:
+                self._credentials.setdefault(step.http.token.credential, place / "http" / "token" / "credential")
         for question, where in _questions(step, place):
             texts += questions.texts(question, where)
             fixed += questions.fixed(question, where)
@@ -121,6 +148,35 @@ class _Reader:
         for variable, value in env.items():
             if isinstance(value, Credential):
                 self._credentials.setdefault(value.credential, place / variable)
+
+
+def _request(section: RequestSection) -> Request:
+    return Request(
+        method=section.method,
+        url=section.url,
+        json=None if section.body is None else orjson.dumps(section.body).decode(),
+        headers=questions.environment(section.headers),
+        token=None if section.token is None else CredentialRef(section.token.credential),
+        status=section.status or (),
+    )
+
+
+def _request_texts(section: RequestSection, place: Place) -> Iterator[tuple[Place, str]]:
+    yield place / "url", section.url
+    yield from questions.env_texts(section.headers, place / "headers")
+    yield from _json_texts(section.body, place / "json")
+
+
+def _json_texts(value: object, place: Place) -> Iterator[tuple[Place, str]]:
+    match value:
+        case str():
+            yield place, value
+        case list():
+            for position, each in enumerate(value):
+                yield from _json_texts(each, place / position)
+        case dict():
+            for name, each in value.items():
+                yield from _json_texts(each, place / name)
 
 
 def _questions(step: StepSection, place: Place) -> Iterator[tuple[Question, Place]]:

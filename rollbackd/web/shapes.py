@@ -28,6 +28,7 @@ class AttemptShape(TypedDict):
     step_index: int
     number: int
     argv: list[str]
+    request: str
     status: str
     detail: str
     exit_code: int | None

@@ -16,7 +16,7 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.readiness import Readiness
 from rollbackd.model.release import Release, ReleaseStatus
-from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
+from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, Request, Run, RunAsk, Step, Verify, Wait
 from rollbackd.web import readiness, why
 from rollbackd.web.shapes import (
     AttemptOutput,
@@ -118,6 +118,7 @@ def attempt(tried: Attempt) -> AttemptShape:
         "step_index": tried.step_index,
         "number": tried.number,
         "argv": list(tried.argv),
+        "request": tried.request,
         "status": tried.status,
         "detail": tried.detail,
         "exit_code": tried.exit_code,
@@ -218,6 +219,8 @@ def _does(one: Step) -> tuple[str, tuple[str, ...], list[str]]:
     match one.action:
         case Run(argv=argv):
             return "run", argv, [shlex.join(argv)]
+        case Request(method=method, url=url, json=json):
+            return "http", (), [f"{method} {url}", *([json] if json is not None else [])]
         case Wait(until=until):
             return "wait", (), [f"until {question(until)}"]
         case Verify(checks=checks):

@@ -11,6 +11,7 @@ from secrets import token_hex
 from rollbackd.action import plan
 from rollbackd.action.commands import Commands
 from rollbackd.action.environment import Environments
+from rollbackd.action.http_client import HttpClient
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
@@ -51,7 +52,9 @@ class Rollout:
         self.reports: list[Report] = []
         self.measures = FixedMeasures()
         self._directory = directory
-        self.commands = Commands(Processes(grace=grace), Environments(os.environ, lambda path: Path(path).read_text()), cwd=directory)
+        environments = Environments(os.environ, lambda path: Path(path).read_text())
+        self.commands = Commands(Processes(grace=grace), environments, cwd=directory)
+        self.http = HttpClient(environments)
 
     def deploy(self, *, name: str = "deploy", probe: bool = True, idempotent: bool = False, retries: int = 0, **how: object) -> Step:
         step = Step(
@@ -98,7 +101,7 @@ class Rollout:
     def runner(self) -> Runner:
         prober = Prober(self.commands, self.measures, self.clock)
         patience = timedelta(milliseconds=300)
-        return Runner(self.journal, self.commands, prober, self.clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
+        return Runner(self.journal, self.commands, self.http, prober, self.clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
 
     def attempt(self, step: int, number: int) -> str:
         """The id that this attempt has."""

@@ -32,6 +32,7 @@ from rollbackd.model.runbook import (
     OnFailure,
     Probe,
     PromqlAsk,
+    Request,
     Run,
     RunAsk,
     Runbook,
@@ -80,7 +81,18 @@ PROBE = st.builds(
 STEP = st.builds(
     Step,
     name=TEXT,
-    action=st.builds(Run, argv=tuples(TEXT), env=ENVIRONMENT) | st.builds(Wait, until=PROBE) | st.builds(Verify, checks=tuples(PROBE)),
+    action=st.builds(Run, argv=tuples(TEXT), env=ENVIRONMENT)
+    | st.builds(
+        Request,
+        method=TEXT,
+        url=TEXT,
+        json=MAYBE,
+        headers=ENVIRONMENT,
+        token=st.none() | st.builds(CredentialRef, TEXT),
+        status=tuples(COUNT),
+    )
+    | st.builds(Wait, until=PROBE)
+    | st.builds(Verify, checks=tuples(PROBE)),
     timeout=DURATION,
     probe=st.none() | PROBE,
     idempotent=st.booleans(),
