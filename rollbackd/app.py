@@ -268,7 +268,7 @@ async def _go_on(progress: Progress, store: Store) -> None:
 async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Store]:
     """With room for the journal of the longest run. That another daemon has it is not its fault, and raised as it is."""
     path_of(settings.store_url)
-    reserve = room_for_any(policy.runbook for policy in settings.services.values())
+    reserve = room_for_any(settings.services.values())
     opening = Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed, reserve=reserve)
     async with AsyncExitStack() as stack:
         try:

@@ -1,5 +1,6 @@
 """Makes the exact commands of one rollback out of a runbook and two releases. Pure: the same input gives the same digest."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
@@ -12,7 +13,7 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, check_version
-from rollbackd.model.runbook import Runbook, RunbookKind
+from rollbackd.model.runbook import Runbook, RunbookKind, Step
 
 
 def make(policy: ServicePolicy, runbook: Runbook, *, current: Release | None, target: Release) -> Plan:
@@ -32,11 +33,28 @@ def make(policy: ServicePolicy, runbook: Runbook, *, current: Release | None, ta
         current_artifact=current.artifact if current else None,
         target_version=target.version,
         target_artifact=target.artifact,
-        steps=tuple(placeholders.fill_step(step, values) for step in runbook.steps),
+        steps=tuple(_filled(step, item, values) for step, item in steps_of(policy, runbook)),
         budget=runbook.budget,
         digest="",
     )
     return replace(plan, digest=sha256(_canonical(plan)).hexdigest())
+
+
+def steps_of(policy: ServicePolicy, runbook: Runbook) -> Iterator[tuple[Step, str | None]]:
+    """Each step as often as it is to be done for this service, with the item that it is for; nothing is filled in yet."""
+    for batch, step in enumerate(runbook.steps):
+        if step.for_each is None:
+            yield step, None
+            continue
+        items = policy.vars.get(step.for_each, ())
+        for item in (items,) if isinstance(items, str) else items:
+            yield replace(step, for_each=None, batch=batch), item
+
+
+def _filled(step: Step, item: str | None, values: Mapping[str, str]) -> Step:
+    if item is None:
+        return placeholders.fill_step(step, values)
+    return placeholders.fill_step(replace(step, name=f"{step.name} [{item}]"), {**values, placeholders.ITEM: item})
 
 
 def _check_target(policy: ServicePolicy, runbook: Runbook, current: Release | None, target: Release) -> None:

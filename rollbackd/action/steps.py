@@ -19,13 +19,17 @@ from rollbackd.failpoints import reach
 from rollbackd.model.attempt import Attempt, AttemptStatus, ProcessIdentity
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
-from rollbackd.model.runbook import Probe, PromqlAsk, Request, Run, Step, Verify, Wait
+from rollbackd.model.runbook import Manual, Probe, PromqlAsk, Request, Run, Step, Verify, Wait
+from rollbackd.settings.durations import format_duration
 
 Report = Callable[[str, str, Mapping[str, object]], Awaitable[None]]
 """Tells whoever watches: a kind, a line for a person, and the facts behind it."""
 
 WhyNot = Callable[[], Awaitable[str | None]]
 """Asked once the intent is written, right before a command starts: why it must not, after all; None to go on."""
+
+Ticked = Callable[[int], Awaitable[str | None]]
+"""Who has ticked the step of this number, if anybody has."""
 
 CAN_TELL: Final = frozenset({Observed.DONE, Observed.NOT_DONE})
 
@@ -46,6 +50,7 @@ class Job:
     report: Report
     interrupt: asyncio.Event
     on_line: OnLine | None
+    ticked: Ticked
 
     @property
     def question(self) -> Probe | None:
@@ -102,6 +107,8 @@ class Steps:
                 attempt = await self._ask(job, (check,), attempt)
             case Verify(checks=checks):
                 attempt = await self._ask(job, checks, attempt)
+            case Manual(text=text):
+                attempt = await self._wait_for_a_person(job, text, attempt)
         return await self.end(attempt, attempt.status, attempt.detail)
 
     async def end(self, attempt: Attempt, status: AttemptStatus, detail: str) -> Attempt:
@@ -234,6 +241,23 @@ class Steps:
             Observed.NOT_DONE: otherwise,
         }.get(observed, AttemptStatus.UNCERTAIN)
         return status, f"{how}; {why}"
+
+    async def _wait_for_a_person(self, job: Job, text: str, attempt: Attempt) -> Attempt:
+        attempt = replace(attempt, status=AttemptStatus.STARTED, started_at=self._clock.now())
+        await self._journal.started(attempt)
+        how = f"rollbackd tick {job.incident_id} {job.index + 1}"
+        await job.report("person_needed", f"{job.step.name}: {text} (then {how})", {"step": job.step.name, "index": job.index})
+        deadline = self._clock.monotonic() + job.step.timeout.total_seconds()
+        while True:
+            who = await job.ticked(job.index)
+            if who is not None:
+                return replace(attempt, status=AttemptStatus.SUCCEEDED, detail=f"ticked by {who}")
+            if job.interrupt.is_set():
+                return replace(attempt, status=AttemptStatus.INTERRUPTED, detail="not ticked yet")
+            if self._clock.monotonic() >= deadline:
+                detail = f"nobody has ticked it within {format_duration(job.step.timeout)}: {how}"
+                return replace(attempt, status=AttemptStatus.TIMED_OUT, detail=detail)
+            await self._clock.sleep(self._ask_every)
 
     async def _ask(self, job: Job, checks: tuple[Probe, ...], attempt: Attempt) -> Attempt:
         async def on_change(line: Line) -> None:

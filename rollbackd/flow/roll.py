@@ -8,7 +8,8 @@ from datetime import timedelta
 from typing import Final
 
 from rollbackd.action.doubt import how_to_find_out
-from rollbackd.action.runner import Gate, Refusal, Runner, RunResult, RunStatus
+from rollbackd.action.rollout import Gate, Refusal, RunResult, RunStatus
+from rollbackd.action.runner import Runner
 from rollbackd.clock import Clock
 from rollbackd.decision.record import span
 from rollbackd.errors import RefusedError, RollbackdError

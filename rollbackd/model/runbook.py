@@ -108,19 +108,44 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Manual:
+    """What only a person can do or see; it is done when somebody ticks it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """What takes a step back, also one that was only half done, when its runbook fails behind it or in it."""
+
+    action: Run | Request
+    timeout: timedelta
+    idempotent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
+    """`for_each` names a variable of the service: a plan has one step for each item of it, all with the same `batch`, of which
+    `max_parallel` run at once, and no further one begins after `stop_after_failures`.
+    """
+
     name: str
-    action: Run | Request | Wait | Verify
+    action: Run | Request | Wait | Verify | Manual
     timeout: timedelta
     probe: Probe | None = None  # is it already done?
     idempotent: bool = False
     retries: int = 0
     interruptible: bool = False
     on_failure: OnFailure = OnFailure.STOP
+    undo: Undo | None = None
+    for_each: str | None = None
+    max_parallel: int = 1
+    stop_after_failures: int = 1
+    batch: int | None = None
 
     @property
     def acts(self) -> bool:
-        """Whether it changes the world; waiting and verifying only ask, and may be done again at any time."""
+        """Whether it changes the world; the others only ask, and may be done again at any time."""
         return isinstance(self.action, Run | Request)
 
 

@@ -1,9 +1,9 @@
 """A runbook file as it is written, and the questions that runbooks and services ask."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, WithJsonSchema
+from pydantic import Discriminator, Field, Strict, Tag
 
 from rollbackd.model.runbook import OnFailure, RunbookKind
 from rollbackd.settings.scalars import (
@@ -22,7 +22,7 @@ from rollbackd.settings.scalars import (
     Statuses,
     Url,
 )
-from rollbackd.settings.section import NotYet, Section
+from rollbackd.settings.section import Section
 
 
 class Credential(Section):
@@ -55,10 +55,6 @@ class Question(Section):
     satisfies: Limit | None = Field(default=None, alias="is")
 
 
-def _never_by_itself(_value: object) -> object:
-    raise ValueError("'manual' is not supported yet by this version, and never in a quick runbook, which runs by itself: take it out")
-
-
 class Request(Section):
     """One HTTP request: where to, with what, and which answers are hoped for (any 2xx, unless said)."""
 
@@ -70,8 +66,18 @@ class Request(Section):
     status: Statuses | None = None
 
 
+class Undo(Section):
+    """One of run and http; `timeout` is the step's own, unless said."""
+
+    run: Argv | None = None
+    http: Request | None = None
+    env: dict[EnvName, EnvValue] = Field(default_factory=dict)
+    timeout: PositiveDuration | None = None
+    idempotent: Flag = False
+
+
 class Step(Section):
-    """One of run, http, wait and verify."""
+    """One of run, http, wait, verify and manual."""
 
     name: Line = Field(examples=["deploy"])
     timeout: PositiveDuration = Field(examples=["5m"], description="every step needs one, such as 5m")
@@ -85,11 +91,11 @@ class Step(Section):
     retries: Annotated[int, Strict(), Field(ge=0, le=10)] = 0
     interruptible: Flag = False
     on_failure: OnFailure = OnFailure.STOP
-    manual: Annotated[Any, BeforeValidator(_never_by_itself), WithJsonSchema({"not": {}})] = None
-    undo: NotYet = None
-    for_each: NotYet = None
-    max_parallel: NotYet = None
-    stop_after_failures: NotYet = None
+    manual: Line | None = None
+    undo: Undo | None = None
+    for_each: str | None = Field(default=None, examples=["${vars.hosts}"], description="a variable of the service that is a list")
+    max_parallel: Annotated[int, Strict(), Field(ge=1, le=50)] = 1
+    stop_after_failures: Annotated[int, Strict(), Field(ge=1)] = 1
 
 
 class RunbookFile(Section):

@@ -16,7 +16,7 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.readiness import Readiness
 from rollbackd.model.release import Release, ReleaseStatus
-from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, Request, Run, RunAsk, Step, Verify, Wait
+from rollbackd.model.runbook import HttpAsk, Manual, Probe, PromqlAsk, Request, Run, RunAsk, Step, Verify, Wait
 from rollbackd.web import readiness, why
 from rollbackd.web.shapes import (
     AttemptOutput,
@@ -223,6 +223,8 @@ def _does(one: Step) -> tuple[str, tuple[str, ...], list[str]]:
             return "http", (), [f"{method} {url}", *([json] if json is not None else [])]
         case Wait(until=until):
             return "wait", (), [f"until {question(until)}"]
+        case Manual(text=text):
+            return "manual", (), [text]
         case Verify(checks=checks):
             return "verify", (), [question(check) for check in checks]
 

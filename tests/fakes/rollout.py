@@ -15,7 +15,9 @@ from rollbackd.action.http_client import HttpClient
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
-from rollbackd.action.runner import AskGate, CompareAndSet, Gate, Runner, RunResult
+from rollbackd.action.rollout import AskGate, CompareAndSet, Gate, RunResult
+from rollbackd.action.runner import Runner
+from rollbackd.action.steps import Ticked
 from rollbackd.clock import SystemClock, parse_rfc3339
 from rollbackd.model.plan import Plan
 from rollbackd.model.release import Release
@@ -85,6 +87,7 @@ class Rollout:
         budget: timedelta = timedelta(minutes=10),
         first_index: int = 0,
         on_line: OnLine | None = None,
+        ticked: Ticked | None = None,
     ) -> RunResult:
         return await self.runner().run(
             self.incident,
@@ -96,6 +99,7 @@ class Rollout:
             interrupt=interrupt,
             first_index=first_index,
             on_line=on_line,
+            **({} if ticked is None else {"ticked": ticked}),
         )
 
     def runner(self) -> Runner:

@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
 from rollbackd.action import http_client
-from rollbackd.action.runner import Gate, RunStatus
+from rollbackd.action.rollout import Gate, RunStatus
 from rollbackd.errors import MisconfiguredError
 from rollbackd.model.attempt import Attempt, AttemptStatus
 from rollbackd.model.policy import SecretRef

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rollbackd.action.runner import Gate, RunResult, RunStatus
+from rollbackd.action.rollout import Gate, RunResult, RunStatus
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
 from rollbackd.flow.move import Move
