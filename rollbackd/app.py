@@ -24,8 +24,10 @@ from rollbackd.clock import Clock, SystemClock
 from rollbackd.errors import PermanentError, RefusedError, RollbackdError
 from rollbackd.flow.aftercare import Aftercare
 from rollbackd.flow.bell import Bell
+from rollbackd.flow.by_hand import ByHand
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
+from rollbackd.flow.desk import Desk
 from rollbackd.flow.doctor import Doctor
 from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.judge import Judge
@@ -80,6 +82,7 @@ class Daemon:
     store: Store
     conductor: Conductor
     operator: Operator
+    by_hand: ByHand
     aftercare: Aftercare
     reloads: Reloads
     supervisor: Supervisor
@@ -158,8 +161,8 @@ async def running(
             clock=clock,
         )
         reopen = Reopen(services=in_use.services, store=store, sources=sources, conductor=conductor, clock=clock)
-        operator = Operator(
-            services=in_use.services,
+        operator, by_hand = _people(
+            in_use=in_use,
             store=store,
             register=register,
             sources=sources,
@@ -214,6 +217,7 @@ async def running(
                 in_use=in_use,
                 store=store,
                 operator=operator,
+                by_hand=by_hand,
                 webhook=webhook,
                 metrics=metrics,
                 clock=clock,
@@ -252,7 +256,14 @@ async def running(
         systemd.ready()
         systemd.status("armed")
         yield Daemon(
-            url=url, store=store, conductor=conductor, operator=operator, aftercare=aftercare, reloads=reloads, supervisor=supervisor
+            url=url,
+            store=store,
+            conductor=conductor,
+            operator=operator,
+            by_hand=by_hand,
+            aftercare=aftercare,
+            reloads=reloads,
+            supervisor=supervisor,
         )
         _log.info("stopping")
         await roll.stop(grace=in_use.settings().shutdown_grace)
@@ -278,6 +289,35 @@ async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIte
         except RollbackdError as e:
             raise NotArmedError(str(e)) from e
         yield store
+
+
+def _people(
+    *,
+    in_use: InUse,
+    store: Store,
+    register: Register,
+    sources: Sources,
+    collector: Collector,
+    conductor: Conductor,
+    reopen: Reopen,
+    pinned: Pinned,
+    clock: Clock,
+) -> tuple[Operator, ByHand]:
+    """What a person may say, and what a person may run."""
+    desk = Desk(services=in_use.services, store=store, conductor=conductor, clock=clock)
+    operator = Operator(desk, store=store, register=register, conductor=conductor, reopen=reopen, clock=clock)
+    by_hand = ByHand(
+        desk,
+        runbooks=in_use.runbooks,
+        store=store,
+        register=register,
+        sources=sources,
+        collector=collector,
+        conductor=conductor,
+        pinned=pinned,
+        clock=clock,
+    )
+    return operator, by_hand
 
 
 def _outward(processes: Processes, directory: Path) -> tuple[Commands, HttpClient]:

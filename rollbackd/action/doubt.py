@@ -21,7 +21,8 @@ def whether_it_happened(attempt: Attempt, question: Probe | None, plan: Plan, po
 def how_to_find_out(question: Probe | None, plan: Plan, policy: ServicePolicy) -> str:
     if question is None:
         return "look at the service itself, for no probe asks about this"
-    wanted = question.equals or " or ".join(dict.fromkeys((plan.target_version, plan.target_artifact)))
+    names = (plan.target_version, plan.target_artifact)
+    wanted = question.equals or " or ".join(dict.fromkeys(name for name in names if name)) or "what should run"
     return f"to find out {_asked(question, policy)} and look for {wanted}"
 
 

@@ -16,23 +16,30 @@ from rollbackd.model.release import Mark, Release, check_version
 from rollbackd.model.runbook import Runbook, RunbookKind, Step
 
 
-def make(policy: ServicePolicy, runbook: Runbook, *, current: Release | None, target: Release) -> Plan:
-    """Every placeholder but `${incident.id}` filled; `current` is None when what runs is not a recorded release.
+def make(policy: ServicePolicy, runbook: Runbook, *, current: Release | None, target: Release | None) -> Plan:
+    """Every placeholder but `${incident.id}` filled; `current` is None when what runs is not a recorded release, `target` when the
+    runbook goes back to none.
 
     Raises:
         MisconfiguredError: the runbook has an unknown placeholder.
         RefusedError: `bad_target` for a target that is bad or already running (I4) or a value that may not stand in a command (I11),
             `running_version_unknown` when the runbook needs `current` and it is None.
     """
-    _check_target(policy, runbook, current, target)
+    if target is not None:
+        _check_target(policy, runbook, current, target)
+    elif runbook.kind is RunbookKind.QUICK:
+        raise RefusedError(f"{runbook.name} is a rollback, and has no target", reason=Reason.NO_SAFE_TARGET)
     values = placeholders.values_of(policy, current=current, target=target)
     plan = Plan(
         service=policy.name,
         runbook=runbook.name,
         current_version=current.version if current else None,
         current_artifact=current.artifact if current else None,
-        target_version=target.version,
-        target_artifact=target.artifact,
+        target_version=target.version if target else None,
+        target_artifact=target.artifact if target else None,
+        kind=runbook.kind,
+        destroys=tuple(placeholders.fill(line, values) for line in runbook.destroys),
+        confirm=placeholders.fill(runbook.confirm or policy.name, values) if runbook.kind is RunbookKind.DATA else None,
         steps=tuple(_filled(step, item, values) for step, item in steps_of(policy, runbook)),
         budget=runbook.budget,
         digest="",
@@ -49,6 +56,11 @@ def steps_of(policy: ServicePolicy, runbook: Runbook) -> Iterator[tuple[Step, st
         items = policy.vars.get(step.for_each, ())
         for item in (items,) if isinstance(items, str) else items:
             yield replace(step, for_each=None, batch=batch), item
+
+
+def asks_for(runbook: Runbook, prefix: str) -> bool:
+    """Whether any placeholder of it begins with `prefix`, such as `target.`."""
+    return f"${{{prefix}".encode() in orjson.dumps(runbook, default=_seconds)
 
 
 def _filled(step: Step, item: str | None, values: Mapping[str, str]) -> Step:

@@ -91,6 +91,7 @@ class Steps:
             number=number,
             argv=job.step.action.argv if isinstance(job.step.action, Run) else (),
             request=f"{job.step.action.method} {job.step.action.url}" if isinstance(job.step.action, Request) else "",
+            manual=isinstance(job.step.action, Manual),
             status=AttemptStatus.INTENDED,
             intended_at=self._clock.now(),
         )
@@ -132,7 +133,7 @@ class Steps:
         Some of it is enough, for a platform may still be replacing the rest, and that is what the watch measures.
         """
         probe = policy.running_version
-        if probe is None or not any(step.acts for step in plan.steps):
+        if probe is None or plan.target_version is None or not any(step.acts for step in plan.steps):
             return Observed.DONE, ""
         lag = 2 * policy.max_sample_age if isinstance(probe.ask, PromqlAsk) else timedelta(0)
         deadline = self._clock.monotonic() + (self._observe_for + lag).total_seconds()

@@ -45,7 +45,7 @@ class Observe:
             return Move.stay(incident)
         ended = watch.result()
         await reach("watch.before_outcome")
-        if ended.outcome in _HELPED and incident.suspect is not None:
+        if ended.outcome in _HELPED and incident.suspect is not None and incident.target is not None:
             await self._register.mark(incident.service, incident.suspect, Mark.BAD, reason=f"its rollback helped ({incident.id})")
         return Move.close(replace(incident, detail=ended.why), ended.outcome)
 

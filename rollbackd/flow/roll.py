@@ -23,6 +23,7 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, ReleaseStatus
+from rollbackd.model.runbook import RunbookKind
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
@@ -53,11 +54,12 @@ class Roll:
     async def rolling_back(self, incident: Incident, policy: ServicePolicy) -> Move:
         releases = await self._register.of_service(incident.service)
         suspect = plans.release_of(releases, incident.suspect) if incident.suspect else None
-        target = plans.release_of(releases, incident.target, incident.target_artifact)
+        target = plans.release_of(releases, incident.target, incident.target_artifact) if incident.target else None
         try:
-            if target is None:
+            if incident.target is not None and target is None:
                 raise RefusedError(f"release {incident.target} is no longer recorded", reason=Reason.NO_SAFE_TARGET)
-            plans.refuse_bad(releases, target)
+            if target is not None:
+                plans.refuse_bad(releases, target)
             plan = plans.make(policy, suspect=suspect, target=target)
             if plan.digest != incident.plan:
                 raise RefusedError("the plan is no longer the one that was decided on", reason=Reason.OUTDATED_PLAN)
@@ -85,9 +87,13 @@ class Roll:
         except TimeoutError:
             return
 
-    async def _run(self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release) -> RunResult:
+    async def _run(
+        self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release | None
+    ) -> RunResult:
         async def still_as_decided() -> Refusal | None:
             """Compare-and-set on the running version; the marks are set between this and the first step."""
+            if target is None:  # no release is put in the place of another
+                return self._too_late(incident)
             refusal = await self._compare(incident, policy, plan, suspect, target) or self._too_late(incident)
             if refusal is None:
                 await self._begin(incident, suspect, target)
@@ -105,6 +111,9 @@ class Roll:
         async def tell(kind: str, text: str, facts: Mapping[str, object]) -> None:
             await self._store.timeline.append(incident.id, NewEntry(kind, text, facts), self._clock.now(), last_resort=True)
 
+        async def ticked(index: int) -> str | None:
+            return (await self._store.incidents.get(incident.id)).ticks.get(str(index))
+
         with self._counted(plan) as interrupt:
             async with together() as tasks:
                 waiting = tasks.create_task(self._interrupt_when_aborted(incident, interrupt), name=f"abort {incident.id}")
@@ -116,6 +125,7 @@ class Roll:
                     report=tell,
                     compare_and_set=still_as_decided,
                     interrupt=interrupt,
+                    ticked=ticked,
                     first_index=incident.first_step,
                 )
                 waiting.cancel()
@@ -153,7 +163,7 @@ class Roll:
         if running.reason is not None:
             return Refusal(Reason.RUNNING_VERSION_UNKNOWN, f"{running.detail}; {how_to_find_out(policy.running_version, plan, policy)}")
         seen = ", ".join(sorted(running.answers))
-        if running.answers <= _names(target):
+        if running.answers <= _names(target) and plan.kind is RunbookKind.QUICK:  # a full one restores more than the release
             return Refusal(Reason.RUNNING_VERSION_CHANGED, f"the target is running already: {seen}")
         expected = _names(suspect) | (_names(target) if incident.first_step else frozenset())
         if suspect is not None and not running.answers <= expected:
@@ -199,7 +209,8 @@ class Roll:
         incident = await self._store.incidents.get(incident.id)  # it took minutes, in which a person may have aborted it
         now = self._clock.now()
         succeeded = result.status is RunStatus.SUCCEEDED
-        await self._register.rollback_ended(incident.service, ReleaseStatus.LIVE if succeeded else ReleaseStatus.FAILED)
+        if incident.target is not None:
+            await self._register.rollback_ended(incident.service, ReleaseStatus.LIVE if succeeded else ReleaseStatus.FAILED)
         detail = f"{result.step}: {result.detail}" if result.step and result.detail else result.detail
         attempts = await self._store.attempts.of_incident(incident.id)
         if any(one.status is not AttemptStatus.NOT_STARTED for one in attempts):  # the cooldown counts from here, whoever took note before

@@ -155,3 +155,5 @@ class Runbook:
     kind: RunbookKind
     budget: timedelta
     steps: tuple[Step, ...]
+    destroys: tuple[str, ...] = ()  # of a data runbook: what is lost, a line each
+    confirm: str | None = None  # and what a person has to type to have it run; None: the name of the service

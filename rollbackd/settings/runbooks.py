@@ -1,7 +1,7 @@
 """The runbooks beside a config: every `runbooks/*.yaml` is read and checked, whether a service names it or not."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -70,12 +70,29 @@ class _Reader:
 
     def runbook(self, section: RunbookFile, place: Place) -> ReadRunbook:
         steps = [self._step(step, place / "steps" / position) for position, step in enumerate(section.steps)]
-        runbook = Runbook(name=section.name, kind=section.kind, budget=section.budget, steps=tuple(step for step in steps if step))
+        self._check_what_is_destroyed(section, place)
+        runbook = Runbook(
+            name=section.name,
+            kind=section.kind,
+            budget=section.budget,
+            steps=tuple(step for step in steps if step),
+            destroys=section.destroys or (),
+            confirm=section.confirm,
+        )
         for position, step in enumerate(section.steps):
             if step.manual is not None and section.kind is RunbookKind.QUICK:
                 where = place / "steps" / position / "manual"
                 self._problems.error(where, "a quick runbook runs by itself, and nobody may be there to tick this", at_key=True)
         return ReadRunbook(runbook, place, self._variables, self._credentials, self._lists)
+
+    def _check_what_is_destroyed(self, section: RunbookFile, place: Place) -> None:
+        if section.kind is RunbookKind.DATA and section.destroys is None:
+            self._problems.error(place / "kind", "a data runbook says what it destroys: destroys: [database ${vars.database}]")
+        for key in ("destroys", "confirm"):
+            if section.kind is not RunbookKind.DATA and (place / key).written:
+                self._problems.error(place / key, f"{key!r} belongs to a data runbook: {section.kind} destroys nothing", at_key=True)
+        texts = [(place / "destroys" / position, line) for position, line in enumerate(section.destroys or ())]
+        self._check_placeholders([*texts, *([(place / "confirm", section.confirm)] if section.confirm else [])], frozenset())
 
     def _step(self, step: StepSection, place: Place) -> Step | None:
         actions = [action for action in _ACTIONS if (place / action).written]
@@ -180,12 +197,14 @@ class _Reader:
         for where, text, what in fixed:
             for name in placeholders.AT_ROLLBACK.intersection(placeholders.names(text)):
                 self._problems.error(where, f"${{{name}}} cannot be {what}: only ${{service.name}} and ${{vars.…}} can")
-        items = {"item"} if step.for_each is not None else set()
+        self._check_placeholders(texts, frozenset({"item"} if step.for_each is not None else ()))
+
+    def _check_placeholders(self, texts: Iterable[tuple[Place, str]], more: frozenset[str]) -> None:
         for where, text in texts:
             variables = [name for name in placeholders.names(text) if name.startswith("vars.") and name != "vars."]
             for name in variables:
                 self._variables.setdefault(name.removeprefix("vars."), where)
-            for complaint in placeholders.complaints(text, {"service.name", *placeholders.AT_ROLLBACK, *items, *variables}):
+            for complaint in placeholders.complaints(text, {"service.name", *placeholders.AT_ROLLBACK, *more, *variables}):
                 self._problems.error(where, complaint)
 
     def _note_credentials(self, env: Mapping[str, str | Credential], place: Place) -> None:

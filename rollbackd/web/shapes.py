@@ -95,6 +95,7 @@ class IncidentShape(TypedDict):
     closed_at: str | None
     suspect: str | None
     target: str | None
+    runbook: str | None
     plan: str | None
     value: float | None
     abort_reason: str | None
@@ -181,6 +182,9 @@ class PlanShape(TypedDict):
     target: VersionShape
     steps: list[StepShape]
     digest: str
+    kind: str
+    destroys: list[str]
+    confirm: str | None
 
 
 class PauseShape(TypedDict):

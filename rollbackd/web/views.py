@@ -69,6 +69,7 @@ def incident(one: Incident, decision: Decision | None) -> IncidentShape:
         "closed_at": _time(one.closed_at),
         "suspect": one.suspect,
         "target": one.target,
+        "runbook": one.runbook,
         "plan": one.plan,
         "value": one.decision_value,
         "abort_reason": one.abort_reason,
@@ -195,6 +196,9 @@ def plan(made: Plan) -> PlanShape:
         "target": {"version": made.target_version, "artifact": made.target_artifact},
         "steps": [step(one) for one in made.steps],
         "digest": made.digest,
+        "kind": made.kind,
+        "destroys": list(made.destroys),
+        "confirm": made.confirm,
     }
 
 

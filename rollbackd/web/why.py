@@ -69,6 +69,7 @@ BECAUSE: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.STEP_FAILED: "a step failed",
     Reason.STEP_UNCERTAIN: "it is not known whether a step was done",
     Reason.OUTDATED_PLAN: "the plan is no longer the one that was decided on",
+    Reason.UNCONFIRMED: "what it destroys was not confirmed",
     Reason.BAD_TARGET: "the target is marked bad, or is the version that is running",
     Reason.GAVE_UP: "it could not be judged in time",
 })  # fmt: skip

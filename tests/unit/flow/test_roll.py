@@ -64,6 +64,7 @@ class ScriptedRunner:
         interrupt: asyncio.Event,
         first_index: int,
         report: object,
+        ticked: object,
     ) -> RunResult:
         if (asked := await gate()) is not Gate.GO:
             return RunResult(status=RunStatus.ABORTED if asked is Gate.STOP else RunStatus.PAUSED, step="deploy", detail=str(asked))
