@@ -29,6 +29,7 @@ from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
 from rollbackd.flow.desk import Desk
 from rollbackd.flow.doctor import Doctor
+from rollbackd.flow.emergency import Emergency
 from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
@@ -41,6 +42,7 @@ from rollbackd.flow.reopen import Reopen
 from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.roll import Roll
 from rollbackd.flow.rounds import Rounds
+from rollbackd.flow.runs import Runs
 from rollbackd.flow.story import Story
 from rollbackd.flow.timekeeper import Timekeeper
 from rollbackd.flow.truncated import TruncatedAlerts
@@ -133,16 +135,17 @@ async def running(
             services=in_use.services, store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since
         )
         judge = Judge(collector=collector, bell=bell, clock=clock, metrics=metrics)
-        roll = Roll(
+        runs = Runs(store=store, runner=Runner(store.attempts, commands, http, prober, clock), bell=bell, clock=clock)
+        roll, observe = _acting(
+            runs=runs,
             store=store,
             register=register,
             sources=sources,
-            runner=Runner(store.attempts, commands, http, prober, clock),
             collector=collector,
+            watcher=Watcher(schedule, Looker(measurer), clock),
             bell=bell,
             clock=clock,
         )
-        observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
         conductor = Conductor(
             services=in_use.services,
             store=store,
@@ -152,7 +155,7 @@ async def running(
                 escalated=judge.escalated,
                 rolling_back=roll.rolling_back,
                 watching=observe.watching,
-                leave=roll.leave,
+                leave=runs.leave,
             ),
             pinned=pinned,
             story=story,
@@ -266,7 +269,7 @@ async def running(
             supervisor=supervisor,
         )
         _log.info("stopping")
-        await roll.stop(grace=in_use.settings().shutdown_grace)
+        await runs.stop(grace=in_use.settings().shutdown_grace)
 
 
 async def _go_on(progress: Progress, store: Store) -> None:
@@ -289,6 +292,23 @@ async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIte
         except RollbackdError as e:
             raise NotArmedError(str(e)) from e
         yield store
+
+
+def _acting(
+    *,
+    runs: Runs,
+    store: Store,
+    register: Register,
+    sources: Sources,
+    collector: Collector,
+    watcher: Watcher,
+    bell: Bell,
+    clock: Clock,
+) -> tuple[Roll, Observe]:
+    """The stations that act, either of which may end in the emergency runbook."""
+    emergency = Emergency(store=store, register=register, runs=runs)
+    roll = Roll(store=store, register=register, sources=sources, collector=collector, runs=runs, emergency=emergency, clock=clock)
+    return roll, Observe(store=store, register=register, watcher=watcher, emergency=emergency, bell=bell, clock=clock)
 
 
 def _people(
