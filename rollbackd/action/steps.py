@@ -57,7 +57,8 @@ class Job:
         """What can tell whether the step is done: its own probe; else, for the first command, what runs, which nothing before that
         command can have changed.
         """
-        return self.step.probe or (self.policy.running_version if self.first_command else None)
+        brings_a_release = self.first_command and self.plan.target_version is not None
+        return self.step.probe or (self.policy.running_version if brings_a_release else None)
 
 
 class Steps:
