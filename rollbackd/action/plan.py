@@ -30,13 +30,15 @@ def make(policy: ServicePolicy, runbook: Runbook, *, current: Release | None, ta
     elif runbook.kind is RunbookKind.QUICK:
         raise RefusedError(f"{runbook.name} is a rollback, and has no target", reason=Reason.NO_SAFE_TARGET)
     values = placeholders.values_of(policy, current=current, target=target)
+    brought = target if runbook.deploys else None
     plan = Plan(
         service=policy.name,
         runbook=runbook.name,
         current_version=current.version if current else None,
         current_artifact=current.artifact if current else None,
-        target_version=target.version if target else None,
-        target_artifact=target.artifact if target else None,
+        target_version=brought.version if brought else None,
+        target_artifact=brought.artifact if brought else None,
+        restores=target.version if target and not brought else None,
         kind=runbook.kind,
         destroys=tuple(placeholders.fill(line, values) for line in runbook.destroys),
         confirm=placeholders.fill(runbook.confirm or policy.name, values) if runbook.kind is RunbookKind.DATA else None,

@@ -115,7 +115,7 @@ def run(
         confirm = _asked(made)
     body = {
         "runbook": runbook,
-        "to": made["target"]["version"],
+        "to": made["target"]["version"] or made["restores"],
         "plan": made["digest"],
         "reason": reason,
         "reason_code": reason_code,
@@ -166,6 +166,8 @@ def _plan(url: str, service: str, to: str | None, runbook: str | None = None) ->
 def _text(made: PlanShape) -> str:
     current, target = made["current"], made["target"]
     release = f"{current['version'] or 'what runs'} → {target['version']} ({target['artifact']})" if target["version"] else "no release"
+    if made["restores"] is not None:
+        release = f"restores what belongs to {made['restores']}, and leaves the release that runs"
     lines = [
         one_line(f"{made['service']}: {release}"),
         one_line(f"runbook {made['runbook']} ({made['kind']}), plan {made['digest']}"),

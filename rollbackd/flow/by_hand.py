@@ -102,11 +102,12 @@ class ByHand:
                     incident,
                     snapshot=digest_of_config,
                     runbook=runbook,
-                    decision=Action.ROLL_BACK if target else incident.decision,
+                    restores=plan.restores,
+                    decision=Action.ROLL_BACK if plan.target_version else incident.decision,
                     reason=Reason.MANUAL,
                     suspect=current.version if current else None,
-                    target=target.version if target else None,
-                    target_artifact=target.artifact if target else None,
+                    target=plan.target_version,
+                    target_artifact=plan.target_artifact,
                     plan=plan.digest,
                     requested_by=by.name,
                     request_reason=wish.reason,
@@ -163,18 +164,34 @@ class ByHand:
             )
 
     async def _from_and_to(self, policy: ServicePolicy, to: str | None) -> tuple[Release | None, Release | None]:
-        """What runs, and what it would be rolled back to: the release that was named, else the one that a decision would choose.
+        """What runs, and the release that the runbook is about: the one that was named, else the one that a decision would choose.
 
         A runbook that names neither is not kept waiting by whoever could say what runs: it may be for just that case.
         """
         book = policy.runbook
-        if book is not None and book.kind is not RunbookKind.QUICK and not asks_for(book, "target."):
-            if to is not None:
-                raise RefusedError(f"{book.name} goes back to no release: leave out the target", reason=Reason.BAD_TARGET)
-            if not asks_for(book, "current."):
-                return None, None
-            running = await self._collector.running_version(policy)
-            return plans.running_release(await self._register.of_service(policy.name), running.answers), None
+        if book is None or book.kind is RunbookKind.QUICK or (book.deploys and asks_for(book, "target.")):
+            return await self._rolled_back(policy, to)
+        running = await self._running(policy) if asks_for(book, "current.") else None
+        if asks_for(book, "target."):
+            return running, await self._restored(policy, book, to)
+        if to is not None:
+            raise RefusedError(f"{book.name} goes back to no release: leave out the target", reason=Reason.BAD_TARGET)
+        return running, None
+
+    async def _running(self, policy: ServicePolicy) -> Release | None:
+        running = await self._collector.running_version(policy)
+        return plans.running_release(await self._register.of_service(policy.name), running.answers)
+
+    async def _restored(self, policy: ServicePolicy, book: Runbook, to: str | None) -> Release:
+        """Of which release something is restored only a person can say, and it may be any that was recorded."""
+        if to is None:
+            raise RefusedError(f"{book.name} restores what belongs to a release: say to which with --to", reason=Reason.NO_SAFE_TARGET)
+        found = plans.release_of(await self._register.of_service(policy.name), to)
+        if found is None:
+            raise RefusedError(f"release {to!r} of {policy.name} is not recorded", reason=Reason.BAD_TARGET)
+        return found
+
+    async def _rolled_back(self, policy: ServicePolicy, to: str | None) -> tuple[Release | None, Release]:
         refreshed = await self._sources.refresh(policy)
         running = await self._collector.running_version(policy)
         releases = await self._register.of_service(policy.name)

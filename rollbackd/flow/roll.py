@@ -46,12 +46,14 @@ class Roll:
         releases = await self._register.of_service(incident.service)
         suspect = plans.release_of(releases, incident.suspect) if incident.suspect else None
         target = plans.release_of(releases, incident.target, incident.target_artifact) if incident.target else None
+        restored = plans.release_of(releases, incident.restores) if incident.restores else None
         try:
-            if incident.target is not None and target is None:
-                raise RefusedError(f"release {incident.target} is no longer recorded", reason=Reason.NO_SAFE_TARGET)
+            for version, found in ((incident.target, target), (incident.restores, restored)):
+                if version is not None and found is None:
+                    raise RefusedError(f"release {version} is no longer recorded", reason=Reason.NO_SAFE_TARGET)
             if target is not None:
                 plans.refuse_bad(releases, target)
-            plan = plans.make(policy, suspect=suspect, target=target)
+            plan = plans.make(policy, suspect=suspect, target=target or restored)
             if plan.digest != incident.plan:
                 raise RefusedError("the plan is no longer the one that was decided on", reason=Reason.OUTDATED_PLAN)
         except RollbackdError as e:

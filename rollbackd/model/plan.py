@@ -19,6 +19,7 @@ class Plan:
     steps: tuple[Step, ...]
     digest: str
     kind: RunbookKind = RunbookKind.QUICK
+    restores: str | None = None  # the version of which it restores something, without putting that release in place
     destroys: tuple[str, ...] = ()  # what a data runbook destroys, a line each
     confirm: str | None = None  # what a person has to type before it runs
     budget: timedelta | None = None  # of the whole runbook; going over it is said, not stopped

@@ -155,5 +155,6 @@ class Runbook:
     kind: RunbookKind
     budget: timedelta
     steps: tuple[Step, ...]
+    deploys: bool = True  # False: it restores what belongs to a release, such as a config, and leaves the release that runs
     destroys: tuple[str, ...] = ()  # of a data runbook: what is lost, a line each
     confirm: str | None = None  # and what a person has to type to have it run; None: the name of the service

@@ -102,6 +102,7 @@ class RunbookFile(Section):
     name: Name
     kind: RunbookKind = Field(examples=["quick"], description="quick, full, data or emergency")
     budget: PositiveDuration = Field(examples=["10m"], description="how long the whole runbook may take, such as 10m")
+    deploys: Flag = Field(default=True, description="false: it restores what belongs to a release, and leaves the one that runs")
     destroys: Annotated[tuple[Line, ...], Field(min_length=1)] | None = Field(default=None, description="what a data runbook destroys")
     confirm: Line | None = Field(default=None, description="what a person types to have it run; the name of the service without")
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]

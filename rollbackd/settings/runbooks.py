@@ -76,6 +76,7 @@ class _Reader:
             kind=section.kind,
             budget=section.budget,
             steps=tuple(step for step in steps if step),
+            deploys=section.deploys,
             destroys=section.destroys or (),
             confirm=section.confirm,
         )
@@ -88,6 +89,8 @@ class _Reader:
     def _check_what_is_destroyed(self, section: RunbookFile, place: Place) -> None:
         if section.kind is RunbookKind.DATA and section.destroys is None:
             self._problems.error(place / "kind", "a data runbook says what it destroys: destroys: [database ${vars.database}]")
+        if section.kind is RunbookKind.QUICK and not section.deploys:
+            self._problems.error(place / "deploys", "a quick runbook is a rollback: it deploys its target", at_key=True)
         for key in ("destroys", "confirm"):
             if section.kind is not RunbookKind.DATA and (place / key).written:
                 self._problems.error(place / key, f"{key!r} belongs to a data runbook: {section.kind} destroys nothing", at_key=True)

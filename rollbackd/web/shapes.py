@@ -96,6 +96,7 @@ class IncidentShape(TypedDict):
     suspect: str | None
     target: str | None
     runbook: str | None
+    restores: str | None
     plan: str | None
     value: float | None
     abort_reason: str | None
@@ -183,6 +184,7 @@ class PlanShape(TypedDict):
     steps: list[StepShape]
     digest: str
     kind: str
+    restores: str | None
     destroys: list[str]
     confirm: str | None
 

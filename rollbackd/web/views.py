@@ -70,6 +70,7 @@ def incident(one: Incident, decision: Decision | None) -> IncidentShape:
         "suspect": one.suspect,
         "target": one.target,
         "runbook": one.runbook,
+        "restores": one.restores,
         "plan": one.plan,
         "value": one.decision_value,
         "abort_reason": one.abort_reason,
@@ -197,6 +198,7 @@ def plan(made: Plan) -> PlanShape:
         "steps": [step(one) for one in made.steps],
         "digest": made.digest,
         "kind": made.kind,
+        "restores": made.restores,
         "destroys": list(made.destroys),
         "confirm": made.confirm,
     }
