@@ -15,6 +15,7 @@ import structlog
 from rollbackd import __version__
 from rollbackd.action.commands import Commands
 from rollbackd.action.environment import Environments
+from rollbackd.action.http_client import HttpClient
 from rollbackd.action.journal import room_for_any
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
@@ -23,9 +24,12 @@ from rollbackd.clock import Clock, SystemClock
 from rollbackd.errors import PermanentError, RefusedError, RollbackdError
 from rollbackd.flow.aftercare import Aftercare
 from rollbackd.flow.bell import Bell
+from rollbackd.flow.by_hand import ByHand
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
+from rollbackd.flow.desk import Desk
 from rollbackd.flow.doctor import Doctor
+from rollbackd.flow.emergency import Emergency
 from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
@@ -38,6 +42,7 @@ from rollbackd.flow.reopen import Reopen
 from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.roll import Roll
 from rollbackd.flow.rounds import Rounds
+from rollbackd.flow.runs import Runs
 from rollbackd.flow.story import Story
 from rollbackd.flow.timekeeper import Timekeeper
 from rollbackd.flow.truncated import TruncatedAlerts
@@ -79,6 +84,7 @@ class Daemon:
     store: Store
     conductor: Conductor
     operator: Operator
+    by_hand: ByHand
     aftercare: Aftercare
     reloads: Reloads
     supervisor: Supervisor
@@ -116,7 +122,7 @@ async def running(
         in_use = InUse(prepare(settings, read_at=serving_since, clock=clock, metrics=metrics))
         stack.push_async_callback(in_use.close)
         measurer = Measurer(in_use.clients)
-        commands = Commands(processes or Processes(), Environments(os.environ, _secret), cwd=store.directory)
+        commands, http = _outward(processes or Processes(), store.directory)
         prober = Prober(commands, measurer, clock)
         register = Register(store.releases, clock)
         sources = Sources(store.releases, commands.ask_source, clock)
@@ -129,16 +135,17 @@ async def running(
             services=in_use.services, store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since
         )
         judge = Judge(collector=collector, bell=bell, clock=clock, metrics=metrics)
-        roll = Roll(
+        runs = Runs(store=store, runner=Runner(store.attempts, commands, http, prober, clock), bell=bell, clock=clock)
+        roll, observe = _acting(
+            runs=runs,
             store=store,
             register=register,
             sources=sources,
-            runner=Runner(store.attempts, commands, prober, clock),
             collector=collector,
+            watcher=Watcher(schedule, Looker(measurer), clock),
             bell=bell,
             clock=clock,
         )
-        observe = Observe(store=store, register=register, watcher=Watcher(schedule, Looker(measurer), clock), bell=bell, clock=clock)
         conductor = Conductor(
             services=in_use.services,
             store=store,
@@ -148,7 +155,7 @@ async def running(
                 escalated=judge.escalated,
                 rolling_back=roll.rolling_back,
                 watching=observe.watching,
-                leave=roll.leave,
+                leave=runs.leave,
             ),
             pinned=pinned,
             story=story,
@@ -157,8 +164,8 @@ async def running(
             clock=clock,
         )
         reopen = Reopen(services=in_use.services, store=store, sources=sources, conductor=conductor, clock=clock)
-        operator = Operator(
-            services=in_use.services,
+        operator, by_hand = _people(
+            in_use=in_use,
             store=store,
             register=register,
             sources=sources,
@@ -213,6 +220,7 @@ async def running(
                 in_use=in_use,
                 store=store,
                 operator=operator,
+                by_hand=by_hand,
                 webhook=webhook,
                 metrics=metrics,
                 clock=clock,
@@ -251,10 +259,17 @@ async def running(
         systemd.ready()
         systemd.status("armed")
         yield Daemon(
-            url=url, store=store, conductor=conductor, operator=operator, aftercare=aftercare, reloads=reloads, supervisor=supervisor
+            url=url,
+            store=store,
+            conductor=conductor,
+            operator=operator,
+            by_hand=by_hand,
+            aftercare=aftercare,
+            reloads=reloads,
+            supervisor=supervisor,
         )
         _log.info("stopping")
-        await roll.stop(grace=in_use.settings().shutdown_grace)
+        await runs.stop(grace=in_use.settings().shutdown_grace)
 
 
 async def _go_on(progress: Progress, store: Store) -> None:
@@ -267,7 +282,7 @@ async def _go_on(progress: Progress, store: Store) -> None:
 async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIterator[Store]:
     """With room for the journal of the longest run. That another daemon has it is not its fault, and raised as it is."""
     path_of(settings.store_url)
-    reserve = room_for_any(policy.runbook for policy in settings.services.values())
+    reserve = room_for_any(settings.services.values())
     opening = Store.opened(settings.store_url, clock=clock, observe_commit=metrics.committed, reserve=reserve)
     async with AsyncExitStack() as stack:
         try:
@@ -277,6 +292,58 @@ async def _store(settings: Settings, clock: Clock, metrics: Metrics) -> AsyncIte
         except RollbackdError as e:
             raise NotArmedError(str(e)) from e
         yield store
+
+
+def _acting(
+    *,
+    runs: Runs,
+    store: Store,
+    register: Register,
+    sources: Sources,
+    collector: Collector,
+    watcher: Watcher,
+    bell: Bell,
+    clock: Clock,
+) -> tuple[Roll, Observe]:
+    """The stations that act, either of which may end in the emergency runbook."""
+    emergency = Emergency(store=store, register=register, runs=runs)
+    roll = Roll(store=store, register=register, sources=sources, collector=collector, runs=runs, emergency=emergency, clock=clock)
+    return roll, Observe(store=store, register=register, watcher=watcher, emergency=emergency, bell=bell, clock=clock)
+
+
+def _people(
+    *,
+    in_use: InUse,
+    store: Store,
+    register: Register,
+    sources: Sources,
+    collector: Collector,
+    conductor: Conductor,
+    reopen: Reopen,
+    pinned: Pinned,
+    clock: Clock,
+) -> tuple[Operator, ByHand]:
+    """What a person may say, and what a person may run."""
+    desk = Desk(services=in_use.services, store=store, conductor=conductor, clock=clock)
+    operator = Operator(desk, store=store, register=register, conductor=conductor, reopen=reopen, clock=clock)
+    by_hand = ByHand(
+        desk,
+        runbooks=in_use.runbooks,
+        store=store,
+        register=register,
+        sources=sources,
+        collector=collector,
+        conductor=conductor,
+        pinned=pinned,
+        clock=clock,
+    )
+    return operator, by_hand
+
+
+def _outward(processes: Processes, directory: Path) -> tuple[Commands, HttpClient]:
+    """The two ways in which steps reach the world, with the same credentials."""
+    environments = Environments(os.environ, _secret)
+    return Commands(processes, environments, cwd=directory), HttpClient(environments)
 
 
 def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and the types tell them apart

@@ -13,7 +13,7 @@ from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, RunAsk
 
 def whether_it_happened(attempt: Attempt, question: Probe | None, plan: Plan, policy: ServicePolicy) -> str:
     """About an attempt whose outcome is unknown and which may not be repeated; `question` is what could have told."""
-    ran = f" ran `{shlex.join(attempt.argv)}`" if attempt.argv else ""
+    ran = f" ran `{shlex.join(attempt.argv)}`" if attempt.argv else f" sent {attempt.request}" if attempt.request else ""
     begun = f"nobody knows whether it happened: attempt {attempt.id}{ran} ({attempt.detail})"
     return f"{begun}; {how_to_find_out(question, plan, policy)}"
 
@@ -21,7 +21,8 @@ def whether_it_happened(attempt: Attempt, question: Probe | None, plan: Plan, po
 def how_to_find_out(question: Probe | None, plan: Plan, policy: ServicePolicy) -> str:
     if question is None:
         return "look at the service itself, for no probe asks about this"
-    wanted = question.equals or " or ".join(dict.fromkeys((plan.target_version, plan.target_artifact)))
+    names = (plan.target_version, plan.target_artifact)
+    wanted = question.equals or " or ".join(dict.fromkeys(name for name in names if name)) or "what should run"
     return f"to find out {_asked(question, policy)} and look for {wanted}"
 
 

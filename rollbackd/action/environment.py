@@ -59,11 +59,12 @@ class Environments:
     def _make(
         self, policy: ServicePolicy, wanted: Mapping[str, EnvironmentValue], credentials: Mapping[str, str], mark: str
     ) -> Environment:
-        secrets = {variable: self._credential(policy, name) for variable, name in credentials.items()}
+        secrets = {variable: self.credential(policy, name) for variable, name in credentials.items()}
         texts = {name: value for name, value in wanted.items() if isinstance(value, str)}
         return Environment({**self._base, **secrets, **texts, MARK: mark}, tuple(secrets.values()))
 
-    def _credential(self, policy: ServicePolicy, name: str) -> str:
+    def credential(self, policy: ServicePolicy, name: str) -> str:
+        """Raises MisconfiguredError for one that the service does not have, or that cannot be read."""
         if name not in policy.credentials:
             raise MisconfiguredError(
                 f"{name} is not a credential of {policy.name}: add it there", path=f"services.{policy.name}.credentials"

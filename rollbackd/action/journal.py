@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from rollbackd.action.output import KEEP
+from rollbackd.action.plan import steps_of
 from rollbackd.errors import TemporaryError
 from rollbackd.model.attempt import Attempt
-from rollbackd.model.runbook import Runbook
+from rollbackd.model.policy import ServicePolicy
 
 _PATIENCE: Final = timedelta(seconds=10)
 _RECORD_BYTES: Final = 16 * 1024  # of an attempt beside its output, with its entries in the story
@@ -28,14 +29,18 @@ class Journal(Protocol):
     async def of_incident(self, incident_id: str) -> tuple[Attempt, ...]: ...
 
 
-def room_for_any(runbooks: Iterable[Runbook | None]) -> int:
-    """How many bytes the longest of them may write."""
-    return max((room_for(runbook) for runbook in runbooks if runbook is not None), default=0)
+def room_for_any(policies: Iterable[ServicePolicy]) -> int:
+    """How many bytes the longest run of them may write."""
+    return max((room_for(policy) for policy in policies if policy.runbook is not None), default=0)
 
 
-def room_for(runbook: Runbook) -> int:
-    """How many bytes a whole run may write: every attempt with all that is kept of what it prints; one of each step may be cut off."""
-    attempts = sum(2 + step.retries for step in runbook.steps)
+def room_for(policy: ServicePolicy) -> int:
+    """How many bytes a whole run may write: every attempt with all that is kept of what it prints; one of each step may be cut off,
+    each may be taken back, and the emergency runbook may follow.
+    """
+    runbooks = (policy.runbook, policy.on_failure.runbook if policy.on_failure is not None and policy.on_failure.auto else None)
+    steps = [step for runbook in runbooks if runbook is not None for step, _ in steps_of(policy, runbook)]
+    attempts = sum(2 + step.retries + 2 * (step.undo is not None) for step in steps)
     return _PLACES * attempts * (2 * KEEP + _RECORD_BYTES) + _WATCH_BYTES
 
 

@@ -69,6 +69,8 @@ def _of_step(step: Step, of: str, about: _Path) -> Iterator[Need]:
         case Verify(checks=checks):
             for position, check in enumerate(checks):
                 yield from _of_probe(check, of, (*about, "verify", position))
+    if step.undo is not None and isinstance(step.undo.action, Run):
+        yield Need(step.undo.action.argv[0], step.undo.action.env, f"{of}, its undo", (*about, "undo", "run"))
     if step.probe is not None:
         yield from _of_probe(step.probe, f"{of}, its probe", (*about, "probe"))
 

@@ -1,6 +1,6 @@
 """Fills `${dotted.name}` from a closed set of names (I11). Pure.
 
-Two kinds of values: those of the config (`service.name`, `vars.*`), whose author also wrote the command, and those from outside
+Two kinds of values: those of the config (`service.name`, `vars.*`, `item`), whose author also wrote the command, and those from outside
 (`target.*`, `current.*`, `incident.id`), which may become part of an argument or of a path, but never a command, a host or code.
 """
 
@@ -10,12 +10,16 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import orjson
+
 from rollbackd.errors import MisconfiguredError, RefusedError
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Release
-from rollbackd.model.runbook import EnvironmentValue, HttpAsk, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
+from rollbackd.model.runbook import EnvironmentValue, HttpAsk, Manual, Probe, PromqlAsk, Request, Run, RunAsk, Step, Verify, Wait
 
+ITEM: Final = "item"
+"""The one of a list that a step is for."""
 INCIDENT_ID: Final = "incident.id"
 """Known only once an incident is: it stays as it is written until a value for it is given."""
 
@@ -79,20 +83,57 @@ def fill_probe(probe: Probe, values: Mapping[str, str]) -> Probe:
 
 
 def fill_step(step: Step, values: Mapping[str, str]) -> Step:
-    action: Run | Wait | Verify
+    action: Run | Request | Wait | Verify | Manual
     match step.action:
-        case Run():
-            action = replace(step.action, argv=fill_argv(step.action.argv, values), env=fill_env(step.action.env, values))
+        case Run() | Request():
+            action = fill_action(step.action, values)
         case Wait():
             action = Wait(until=fill_probe(step.action.until, values))
         case Verify():
             action = Verify(checks=tuple(fill_probe(check, values) for check in step.action.checks))
-    return replace(step, action=action, probe=None if step.probe is None else fill_probe(step.probe, values))
+        case Manual():
+            action = Manual(text=fill(step.action.text, values))
+    return replace(
+        step,
+        action=action,
+        probe=None if step.probe is None else fill_probe(step.probe, values),
+        undo=None if step.undo is None else replace(step.undo, action=fill_action(step.undo.action, values)),
+    )
+
+
+def fill_action(action: Run | Request, values: Mapping[str, str]) -> Run | Request:
+    match action:
+        case Run():
+            return replace(action, argv=fill_argv(action.argv, values), env=fill_env(action.env, values))
+        case Request():
+            return replace(
+                action,
+                url=fill_url(action.url, values),
+                json=None if action.json is None else fill_json(action.json, values),
+                headers=fill_env(action.headers, values),
+            )
 
 
 def fill_env(env: Mapping[str, EnvironmentValue], values: Mapping[str, str]) -> dict[str, EnvironmentValue]:
     """As `fill`, each value; a credential stays a reference until a process is started with it."""
     return {name: fill(value, values) if isinstance(value, str) else value for name, value in env.items()}
+
+
+def fill_json(text: str, values: Mapping[str, str]) -> str:
+    """As `fill`, each text in it by itself: what is filled in can neither end the text nor become a key."""
+
+    def filled(value: object) -> object:
+        match value:
+            case str():
+                return fill(value, values)
+            case list():
+                return [filled(each) for each in value]
+            case dict():
+                return {name: filled(each) for name, each in value.items()}
+            case _:
+                return value
+
+    return orjson.dumps(filled(orjson.loads(text))).decode()
 
 
 def _fill(text: str, values: Mapping[str, str], *, quoting: Callable[[str], str]) -> str:

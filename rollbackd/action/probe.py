@@ -13,6 +13,7 @@ from jmespath.exceptions import JMESPathError
 
 from rollbackd.action import placeholders
 from rollbackd.action.commands import Commands
+from rollbackd.action.http_client import as_written, session
 from rollbackd.action.output import Cleaner
 from rollbackd.clock import Clock
 from rollbackd.errors import RollbackdError
@@ -122,11 +123,8 @@ class Prober:
 
 
 async def _get(ask: HttpAsk, *, read: bool) -> _Said:
-    """One GET: no redirect is followed, no proxy taken from the environment, no cookie kept, and no more than a megabyte read."""
-    async with (
-        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session,
-        session.get(ask.url, allow_redirects=False) as response,
-    ):
+    """One GET: no redirect is followed, and no more than a megabyte read."""
+    async with session() as client, client.get(as_written(ask.url), allow_redirects=False) as response:
         if not read:
             return _Said(status=response.status)
         if not response.ok or response.status >= 300:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from rollbackd.model.attempt import Attempt, AttemptStatus
-from rollbackd.model.runbook import Run, Step
+from rollbackd.model.runbook import Step
 
 
 class Observed(StrEnum):
@@ -50,7 +50,7 @@ def next_move(step: Step, attempts: Sequence[Attempt], observed: Observed = Obse
         return NextMove.DONE
     if last not in OUTCOME_UNKNOWN:
         return _after_failure(step, attempts)
-    return NextMove.RUN if _only_asks(step) else _after_unknown(step, attempts, observed)
+    return _after_unknown(step, attempts, observed) if step.acts else NextMove.RUN
 
 
 def tried(attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -60,7 +60,7 @@ def tried(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 def _after_failure(step: Step, attempts: Sequence[Attempt]) -> NextMove:
     failures = sum(attempt.status not in OUTCOME_UNKNOWN for attempt in attempts)
-    return NextMove.RUN if (step.idempotent or _only_asks(step)) and failures <= step.retries else NextMove.GIVE_UP
+    return NextMove.RUN if (step.idempotent or not step.acts) and failures <= step.retries else NextMove.GIVE_UP
 
 
 def _after_unknown(step: Step, attempts: Sequence[Attempt], observed: Observed) -> NextMove:
@@ -72,11 +72,6 @@ def _after_unknown(step: Step, attempts: Sequence[Attempt], observed: Observed) 
         case Observed.NOT_DONE if step.idempotent and _once(attempts):
             return NextMove.RUN
     return NextMove.ASK_A_PERSON
-
-
-def _only_asks(step: Step) -> bool:
-    """Waiting and verifying change nothing: they may be done again at any time."""
-    return not isinstance(step.action, Run)
 
 
 def _once(attempts: Sequence[Attempt]) -> bool:

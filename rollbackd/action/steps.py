@@ -8,6 +8,7 @@ from typing import Final
 
 from rollbackd.action.checklist import Checklist, Line
 from rollbackd.action.commands import Commands, Ended
+from rollbackd.action.http_client import HttpClient, Replied
 from rollbackd.action.journal import Journal, settle
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
@@ -18,13 +19,17 @@ from rollbackd.failpoints import reach
 from rollbackd.model.attempt import Attempt, AttemptStatus, ProcessIdentity
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
-from rollbackd.model.runbook import Probe, PromqlAsk, Run, Step, Verify, Wait
+from rollbackd.model.runbook import Manual, Probe, PromqlAsk, Request, Run, Step, Verify, Wait
+from rollbackd.settings.durations import format_duration
 
 Report = Callable[[str, str, Mapping[str, object]], Awaitable[None]]
 """Tells whoever watches: a kind, a line for a person, and the facts behind it."""
 
 WhyNot = Callable[[], Awaitable[str | None]]
 """Asked once the intent is written, right before a command starts: why it must not, after all; None to go on."""
+
+Ticked = Callable[[int], Awaitable[str | None]]
+"""Who has ticked the step of this number, if anybody has."""
 
 CAN_TELL: Final = frozenset({Observed.DONE, Observed.NOT_DONE})
 
@@ -45,21 +50,32 @@ class Job:
     report: Report
     interrupt: asyncio.Event
     on_line: OnLine | None
+    ticked: Ticked
 
     @property
     def question(self) -> Probe | None:
         """What can tell whether the step is done: its own probe; else, for the first command, what runs, which nothing before that
         command can have changed.
         """
-        return self.step.probe or (self.policy.running_version if self.first_command else None)
+        brings_a_release = self.first_command and self.plan.target_version is not None
+        return self.step.probe or (self.policy.running_version if brings_a_release else None)
 
 
 class Steps:
     def __init__(
-        self, journal: Journal, commands: Commands, prober: Prober, clock: Clock, *, ask_every: timedelta, observe_for: timedelta
+        self,
+        journal: Journal,
+        commands: Commands,
+        http: HttpClient,
+        prober: Prober,
+        clock: Clock,
+        *,
+        ask_every: timedelta,
+        observe_for: timedelta,
     ) -> None:
         self._journal = journal
         self._commands = commands
+        self._http = http
         self._prober = prober
         self._checklist = Checklist(prober, clock, ask_every=ask_every)
         self._clock = clock
@@ -75,20 +91,26 @@ class Steps:
             step_name=job.step.name,
             number=number,
             argv=job.step.action.argv if isinstance(job.step.action, Run) else (),
+            request=f"{job.step.action.method} {job.step.action.url}" if isinstance(job.step.action, Request) else "",
+            manual=isinstance(job.step.action, Manual),
             status=AttemptStatus.INTENDED,
             intended_at=self._clock.now(),
         )
         await self._journal.intend(attempt)
+        reason = await why_not() if job.step.acts else None
+        if reason is not None:
+            return await self.end(attempt, AttemptStatus.NOT_STARTED, reason)
         match job.step.action:
             case Run() as run:
-                reason = await why_not()
-                if reason is not None:
-                    return await self.end(attempt, AttemptStatus.NOT_STARTED, reason)
                 attempt = await self._run(job, run, attempt)
+            case Request() as request:
+                attempt = await self._send(job, request, attempt)
             case Wait(until=check):
                 attempt = await self._ask(job, (check,), attempt)
             case Verify(checks=checks):
                 attempt = await self._ask(job, checks, attempt)
+            case Manual(text=text):
+                attempt = await self._wait_for_a_person(job, text, attempt)
         return await self.end(attempt, attempt.status, attempt.detail)
 
     async def end(self, attempt: Attempt, status: AttemptStatus, detail: str) -> Attempt:
@@ -112,7 +134,7 @@ class Steps:
         Some of it is enough, for a platform may still be replacing the rest, and that is what the watch measures.
         """
         probe = policy.running_version
-        if probe is None or not any(isinstance(step.action, Run) for step in plan.steps):
+        if probe is None or plan.target_version is None or not any(step.acts for step in plan.steps):
             return Observed.DONE, ""
         lag = 2 * policy.max_sample_age if isinstance(probe.ask, PromqlAsk) else timedelta(0)
         deadline = self._clock.monotonic() + (self._observe_for + lag).total_seconds()
@@ -175,25 +197,69 @@ class Steps:
         if completed.interrupted:
             return AttemptStatus.INTERRUPTED, ended.how
         if completed.ok:
-            if job.step.probe is None:
-                return AttemptStatus.SUCCEEDED, ended.how
-            return await self._as_observed(job, ended, until=_SHOWS, otherwise=AttemptStatus.FAILED)
+            return await self._claimed(job, ended.how)
         otherwise = AttemptStatus.TIMED_OUT if completed.timed_out else AttemptStatus.FAILED
         if job.question is None:
             return otherwise, ended.how
         # A client can fail after its server has accepted: whatever may be tried again, or was cut off, is given the time to show.
         is_patient = completed.timed_out or (job.step.idempotent and job.step.retries > 0)
-        return await self._as_observed(job, ended, until=_SHOWS if is_patient else CAN_TELL, otherwise=otherwise)
+        return await self._as_observed(job, ended.how, until=_SHOWS if is_patient else CAN_TELL, otherwise=otherwise)
 
-    async def _as_observed(
-        self, job: Job, ended: Ended, *, until: frozenset[Observed], otherwise: AttemptStatus
-    ) -> tuple[AttemptStatus, str]:
+    async def _send(self, job: Job, request: Request, attempt: Attempt) -> Attempt:
+        attempt = replace(attempt, status=AttemptStatus.STARTED, started_at=self._clock.now())
+        await self._journal.started(attempt)
+        try:
+            replied = await self._http.send(job.policy, request, mark=attempt.id, timeout=job.step.timeout)
+        except MisconfiguredError as e:
+            return replace(attempt, status=AttemptStatus.FAILED, detail=str(e))
+        await reach("attempt.after_exit")
+        status, detail = await self._answered(job, request, replied)
+        return replace(attempt, status=status, detail=detail, output=replied.output)
+
+    async def _answered(self, job: Job, request: Request, replied: Replied) -> tuple[AttemptStatus, str]:
+        """A request that was sent and not answered may have been obeyed; so may one that a gateway gave up on, says the probe if any."""
+        if replied.status is None and not replied.sent:
+            return AttemptStatus.FAILED, f"{replied.how}; nothing was sent"
+        if replied.status is None:
+            return await self._as_observed(job, replied.how, until=_SHOWS, otherwise=AttemptStatus.TIMED_OUT)
+        if request.accepts(replied.status):
+            return await self._claimed(job, replied.how)
+        redirected = ": a redirect is not followed, write the address that it leads to" if 300 <= replied.status < 400 else ""
+        how = f"{replied.how}{redirected}"
+        if job.question is None or replied.status < 500:
+            return AttemptStatus.FAILED, how
+        return await self._as_observed(job, how, until=_SHOWS, otherwise=AttemptStatus.FAILED)
+
+    async def _claimed(self, job: Job, how: str) -> tuple[AttemptStatus, str]:
+        """It says that it is done, which is all there is to know without a probe."""
+        if job.step.probe is None:
+            return AttemptStatus.SUCCEEDED, how
+        return await self._as_observed(job, how, until=_SHOWS, otherwise=AttemptStatus.FAILED)
+
+    async def _as_observed(self, job: Job, how: str, *, until: frozenset[Observed], otherwise: AttemptStatus) -> tuple[AttemptStatus, str]:
         observed, why = await self.observe(job, until=until)
         status = {
             Observed.DONE: AttemptStatus.SUCCEEDED,
             Observed.NOT_DONE: otherwise,
         }.get(observed, AttemptStatus.UNCERTAIN)
-        return status, f"{ended.how}; {why}"
+        return status, f"{how}; {why}"
+
+    async def _wait_for_a_person(self, job: Job, text: str, attempt: Attempt) -> Attempt:
+        attempt = replace(attempt, status=AttemptStatus.STARTED, started_at=self._clock.now())
+        await self._journal.started(attempt)
+        how = f"rollbackd tick {job.incident_id} {job.index + 1}"
+        await job.report("person_needed", f"{job.step.name}: {text} (then {how})", {"step": job.step.name, "index": job.index})
+        deadline = self._clock.monotonic() + job.step.timeout.total_seconds()
+        while True:
+            who = await job.ticked(job.index)
+            if who is not None:
+                return replace(attempt, status=AttemptStatus.SUCCEEDED, detail=f"ticked by {who}")
+            if job.interrupt.is_set():
+                return replace(attempt, status=AttemptStatus.INTERRUPTED, detail="not ticked yet")
+            if self._clock.monotonic() >= deadline:
+                detail = f"nobody has ticked it within {format_duration(job.step.timeout)}: {how}"
+                return replace(attempt, status=AttemptStatus.TIMED_OUT, detail=detail)
+            await self._clock.sleep(self._ask_every)
 
     async def _ask(self, job: Job, checks: tuple[Probe, ...], attempt: Attempt) -> Attempt:
         async def on_change(line: Line) -> None:

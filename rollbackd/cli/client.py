@@ -110,8 +110,12 @@ class Client:
         """`what` is approve, reject, abort or acknowledge."""
         return await self._json(IncidentRecord, "POST", f"incidents/{_part(incident_id)}/{what}", body=body)
 
-    async def plan(self, service: str, to: str | None) -> PlanShape:
-        return await self._json(PlanShape, "GET", f"services/{_part(service)}/plan", query={"to": to} if to is not None else {})
+    async def plan(self, service: str, to: str | None, runbook: str | None = None) -> PlanShape:
+        query = {name: value for name, value in {"to": to, "runbook": runbook}.items() if value is not None}
+        return await self._json(PlanShape, "GET", f"services/{_part(service)}/plan", query=query)
+
+    async def run(self, service: str, body: Body) -> IncidentRecord:
+        return await self._json(IncidentRecord, "POST", f"services/{_part(service)}/run", body=body)
 
     async def rollback(self, service: str, body: Body) -> IncidentRecord:
         return await self._json(IncidentRecord, "POST", f"services/{_part(service)}/rollback", body=body)

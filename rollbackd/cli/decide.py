@@ -1,4 +1,4 @@
-"""Commands by which a person decides: approve, reject, abort, acknowledge, pause, resume."""
+"""Commands by which a person decides: approve, reject, abort, acknowledge, tick, pause, resume."""
 
 from datetime import timedelta
 
@@ -51,6 +51,16 @@ def abort(incident_id: str, reason: str, url: str, *, as_json: bool) -> int:
 def acknowledge(incident_id: str, reason: str, url: str, *, as_json: bool) -> int:
     """Take note of an incident, which lifts the cooldown that its rollback left."""
     return _decide(url, incident_id, "acknowledge", {"reason": reason}, as_json=as_json)
+
+
+@click.command()
+@click.argument("incident_id", metavar="ID")
+@click.argument("step")
+@url_option
+@json_option
+def tick(incident_id: str, step: str, url: str, *, as_json: bool) -> int:
+    """Say that a manual step is done: STEP is its name, or its number."""
+    return _decide(url, incident_id, "tick", {"step": step}, as_json=as_json)
 
 
 @click.command()

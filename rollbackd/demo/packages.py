@@ -18,8 +18,9 @@ PACKAGES: Final = {
     "promtool": "prometheus",
     "alertmanager": "prometheus-alertmanager",
     "amtool": "prometheus-alertmanager",
+    "nginx": "nginx",
 }
-"""The Debian package of each program."""
+"""The Debian package of each program; nginx is for the tests."""
 
 _NAMES: Final = {"alertmanager": ("prometheus-alertmanager", "alertmanager")}  # Debian's name, and upstream's
 _TIMEOUT_SECONDS: Final = 300
@@ -53,9 +54,9 @@ def unpacked(package: str, *, say: Callable[[str], None]) -> Path:
 
 
 def _find(program: str) -> Path | None:
-    unpacked = _cache() / PACKAGES[program] / "usr" / "bin"
+    unpacked = os.pathsep.join(str(_cache() / PACKAGES[program] / "usr" / directory) for directory in ("bin", "sbin"))
     for name in _NAMES.get(program, (program,)):
-        found = shutil.which(name) or shutil.which(name, path=str(unpacked))
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin") or shutil.which(name, path=unpacked)
         if found is not None:
             return Path(found)
     return None

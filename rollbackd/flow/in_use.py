@@ -66,6 +66,7 @@ class InUse:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.services = _Current(lambda: self.config.settings.services)
+        self.runbooks = _Current(lambda: self.config.settings.runbooks)
         self.clients = _Current(lambda: self.config.clients)
         self.spare = _Current(lambda: self.config.spare)
         if config.tls is not None:  # the listener keeps this one for ever

@@ -9,7 +9,9 @@ from rollbackd.clock import Clock
 from rollbackd.failpoints import reach
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
+from rollbackd.flow.emergency import Emergency
 from rollbackd.flow.move import Move
+from rollbackd.flow.runs import LONGEST_HOLD
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.model.look import Look
 from rollbackd.model.policy import ServicePolicy
@@ -26,15 +28,18 @@ _LONG: Final = timedelta(hours=1)
 
 
 class Observe:
-    def __init__(self, *, store: Store, register: Register, watcher: Watcher, bell: Bell, clock: Clock) -> None:
+    def __init__(self, *, store: Store, register: Register, watcher: Watcher, emergency: Emergency, bell: Bell, clock: Clock) -> None:
         self._store = store
         self._register = register
         self._watcher = watcher
+        self._emergency = emergency
         self._bell = bell
         self._clock = clock
 
     async def watching(self, incident: Incident, policy: ServicePolicy) -> Move:
         """Watch for what is left of the time, also after a restart; a person who aborts it, or rolls back again, ends it early."""
+        if await self._emergency.has_begun(incident, policy):
+            return await self._became_worse(incident, policy, incident.detail)
         async with together() as group:
             watch = group.create_task(self._watch(incident, policy), name=f"watch {incident.id}")
             left = group.create_task(self._ended_by_a_person(incident), name=f"bell {incident.id}")
@@ -45,9 +50,17 @@ class Observe:
             return Move.stay(incident)
         ended = watch.result()
         await reach("watch.before_outcome")
-        if ended.outcome in _HELPED and incident.suspect is not None:
+        if ended.outcome is Outcome.WORSE:
+            return await self._became_worse(incident, policy, ended.why)
+        if ended.outcome in _HELPED and incident.suspect is not None and incident.target is not None:
             await self._register.mark(incident.service, incident.suspect, Mark.BAD, reason=f"its rollback helped ({incident.id})")
         return Move.close(replace(incident, detail=ended.why), ended.outcome)
+
+    async def _became_worse(self, incident: Incident, policy: ServicePolicy, why: str) -> Move:
+        came_of_it = await self._emergency.run(incident, policy) if incident.runbook is None else ""
+        if came_of_it is None:
+            return Move.stay(incident, then_wait=LONGEST_HOLD)
+        return Move.close(replace(incident, detail="; ".join(filter(None, (why, came_of_it)))), Outcome.WORSE)
 
     async def _watch(self, incident: Incident, policy: ServicePolicy) -> Ended:
         suspect = plans.release_of(await self._register.of_service(incident.service), incident.suspect)

@@ -8,7 +8,7 @@ from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, ReleaseKind, ReleaseStatus
 
 
-def make(policy: ServicePolicy, *, suspect: Release | None, target: Release) -> Plan:
+def make(policy: ServicePolicy, *, suspect: Release | None, target: Release | None) -> Plan:
     """Raises MisconfiguredError when the service has no runbook, RefusedError when a value may not stand in a command."""
     if policy.runbook is None:
         raise MisconfiguredError(f"{policy.name} has no runbook: name one with 'runbook:' in the config", path=f"services.{policy.name}")

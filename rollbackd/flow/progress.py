@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
 
+from rollbackd.action.plan import steps_of
 from rollbackd.clock import Clock
 from rollbackd.errors import TemporaryError
 from rollbackd.model.incident import Phase
@@ -44,9 +45,12 @@ def longest_visit(phase: Phase, policy: ServicePolicy) -> timedelta:
     """
     match phase:
         case Phase.ROLLING_BACK:
-            steps = policy.runbook.steps if policy.runbook else ()
-            return 2 * sum(((1 + step.retries) * (step.timeout + 2 * SOON) for step in steps), SOON)
+            runbooks = (policy.runbook, policy.on_failure.runbook if policy.on_failure else None)
+            steps = [step for book in runbooks if book is not None for step, _ in steps_of(policy, book)]
+            undos = [step.undo.timeout + 2 * SOON for step in steps if step.undo is not None]
+            return 2 * sum(((1 + step.retries) * (step.timeout + 2 * SOON) for step in steps), sum(undos, SOON))
         case Phase.WATCHING:
-            return 2 * policy.watch.duration + 20 * SOON
+            emergency = [step.timeout + 2 * SOON for step, _ in steps_of(policy, policy.on_failure.runbook)] if policy.on_failure else []
+            return 2 * sum(emergency, policy.watch.duration + 10 * SOON)
         case _:
             return policy.recheck_every + max(policy.give_up_after, 2 * SOON)

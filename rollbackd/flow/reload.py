@@ -87,7 +87,7 @@ class Reloads:
                 raise refused from e
             changes = _changes(before.settings, config.settings, warnings)
             self._take(before, config)
-            self._store.hold(room_for_any(policy.runbook for policy in config.settings.services.values()))
+            self._store.hold(room_for_any(config.settings.services.values()))
             self._follow(changes)
             await self._say(changes)
             await self._audit(by, f"{len(changes.added)} added, {len(changes.removed)} removed, {len(changes.changed)} changed", DONE)

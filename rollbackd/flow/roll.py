@@ -1,146 +1,83 @@
 """The rollback itself: check once more that the world is as it was decided, mark, run the runbook, say how it ended."""
 
-import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from rollbackd.action.doubt import how_to_find_out
-from rollbackd.action.runner import Gate, Refusal, Runner, RunResult, RunStatus
+from rollbackd.action.rollout import Refusal, RunResult, RunStatus
 from rollbackd.clock import Clock
 from rollbackd.decision.record import span
 from rollbackd.errors import RefusedError, RollbackdError
 from rollbackd.flow import plans
-from rollbackd.flow.bell import Bell
 from rollbackd.flow.collect import Collector
+from rollbackd.flow.emergency import Emergency
 from rollbackd.flow.move import Move
+from rollbackd.flow.runs import LONGEST_HOLD, Runs
 from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.incident import Event, Incident, Outcome
 from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.model.release import Mark, Release, ReleaseStatus
+from rollbackd.model.runbook import RunbookKind
 from rollbackd.releases.register import Register
 from rollbackd.releases.sources import Sources
 from rollbackd.store.store import Store
-from rollbackd.store.timeline import NewEntry
 from rollbackd.supervisor import together
 
 _STILL_TRUE: Final = timedelta(minutes=1)
 """From the decision to the first step it takes a second; what is decided is not true for ever."""
-_LONGEST_HOLD: Final = timedelta(seconds=15)  # between two looks at a pause, or at an abort; either rings the bell
 
 
 class Roll:
     def __init__(
-        self, *, store: Store, register: Register, sources: Sources, runner: Runner, collector: Collector, bell: Bell, clock: Clock
+        self, *, store: Store, register: Register, sources: Sources, collector: Collector, runs: Runs, emergency: Emergency, clock: Clock
     ) -> None:
         self._store = store
         self._register = register
         self._sources = sources
-        self._runner = runner
+        self._runs = runs
+        self._emergency = emergency
         self._collector = collector
-        self._bell = bell
         self._clock = clock
-        self._stopping = False
-        self._going_on: dict[asyncio.Event, Plan] = {}  # what interrupts a run that is going on, and what it runs
-        self._idle = asyncio.Event()
-        self._idle.set()
 
     async def rolling_back(self, incident: Incident, policy: ServicePolicy) -> Move:
         releases = await self._register.of_service(incident.service)
         suspect = plans.release_of(releases, incident.suspect) if incident.suspect else None
-        target = plans.release_of(releases, incident.target, incident.target_artifact)
+        target = plans.release_of(releases, incident.target, incident.target_artifact) if incident.target else None
+        restored = plans.release_of(releases, incident.restores) if incident.restores else None
         try:
-            if target is None:
-                raise RefusedError(f"release {incident.target} is no longer recorded", reason=Reason.NO_SAFE_TARGET)
-            plans.refuse_bad(releases, target)
-            plan = plans.make(policy, suspect=suspect, target=target)
+            for version, found in ((incident.target, target), (incident.restores, restored)):
+                if version is not None and found is None:
+                    raise RefusedError(f"release {version} is no longer recorded", reason=Reason.NO_SAFE_TARGET)
+            if target is not None:
+                plans.refuse_bad(releases, target)
+            plan = plans.make(policy, suspect=suspect, target=target or restored)
             if plan.digest != incident.plan:
                 raise RefusedError("the plan is no longer the one that was decided on", reason=Reason.OUTDATED_PLAN)
         except RollbackdError as e:
             reason = Reason(e.reason) if isinstance(e, RefusedError) else Reason.NO_SAFE_TARGET
-            await self.leave(incident, str(e))
+            await self._runs.leave(incident, str(e))
             return await self._ended(incident, RunResult(status=RunStatus.REFUSED, reason=reason, detail=str(e)))
-        return await self._ended(incident, await self._run(incident, policy, plan, suspect, target))
+        result = await self._run(incident, policy, plan, suspect, target)
+        if result.status is RunStatus.FAILED and incident.runbook is None:
+            result = await self._emergency.after(result, incident, policy)
+        return await self._ended(incident, result)
 
-    async def leave(self, incident: Incident, why: str) -> None:
-        """The rollback does not go on. Nothing of it keeps running, and no attempt stays without an outcome."""
-        await self._runner.leave(incident.id, why)
-
-    async def stop(self, *, grace: timedelta) -> None:
-        """No further step starts. One that runs ends by itself, within its own timeout, unless it may be interrupted; what is left
-        after that and `grace` is cut off with everything else, and observed at the next start (I10).
-        """
-        self._stopping = True
-        longest = max((step.timeout for plan in self._going_on.values() for step in plan.steps), default=timedelta(0))
-        for interrupt in self._going_on:
-            interrupt.set()
-        try:
-            async with asyncio.timeout((longest + grace).total_seconds()):
-                await self._idle.wait()
-        except TimeoutError:
-            return
-
-    async def _run(self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release) -> RunResult:
+    async def _run(
+        self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release | None
+    ) -> RunResult:
         async def still_as_decided() -> Refusal | None:
             """Compare-and-set on the running version; the marks are set between this and the first step."""
+            if target is None:  # no release is put in the place of another
+                return self._too_late(incident)
             refusal = await self._compare(incident, policy, plan, suspect, target) or self._too_late(incident)
             if refusal is None:
                 await self._begin(incident, suspect, target)
             return refusal
 
-        async def gate() -> Gate:
-            """Asked before each step: a pause holds (I8), an abort stops."""
-            async with together() as both:
-                current = both.create_task(self._store.incidents.get(incident.id))
-                pause = both.create_task(self._store.pauses.facts(incident.service, self._clock.now()))
-            if current.result().abort_reason is not None:
-                return Gate.STOP
-            return Gate.HOLD if self._stopping or (pause.result().paused and not incident.while_paused) else Gate.GO
-
-        async def tell(kind: str, text: str, facts: Mapping[str, object]) -> None:
-            await self._store.timeline.append(incident.id, NewEntry(kind, text, facts), self._clock.now(), last_resort=True)
-
-        with self._counted(plan) as interrupt:
-            async with together() as tasks:
-                waiting = tasks.create_task(self._interrupt_when_aborted(incident, interrupt), name=f"abort {incident.id}")
-                result = await self._runner.run(
-                    incident.id,
-                    policy,
-                    plan,
-                    gate=gate,
-                    report=tell,
-                    compare_and_set=still_as_decided,
-                    interrupt=interrupt,
-                    first_index=incident.first_step,
-                )
-                waiting.cancel()
-        return result
-
-    @contextmanager
-    def _counted(self, plan: Plan) -> Iterator[asyncio.Event]:
-        """What is yielded interrupts the run, as far as its steps let themselves be interrupted."""
-        interrupt = asyncio.Event()
-        self._going_on[interrupt] = plan
-        self._idle.clear()
-        try:
-            yield interrupt
-        finally:
-            del self._going_on[interrupt]
-            if not self._going_on:
-                self._idle.set()
-
-    async def _interrupt_when_aborted(self, incident: Incident, interrupt: asyncio.Event) -> None:
-        """A store that cannot be read now is asked again: it must not cost the step that is running."""
-        while True:
-            with suppress(RollbackdError):
-                if (await self._store.incidents.get(incident.id)).abort_reason is not None:
-                    interrupt.set()
-                    return
-            await self._bell.wait(incident.id, _LONGEST_HOLD)
+        return await self._runs.run(incident, policy, plan, first_index=incident.first_step, compare_and_set=still_as_decided)
 
     async def _compare(
         self, incident: Incident, policy: ServicePolicy, plan: Plan, suspect: Release | None, target: Release
@@ -152,7 +89,7 @@ class Roll:
         if running.reason is not None:
             return Refusal(Reason.RUNNING_VERSION_UNKNOWN, f"{running.detail}; {how_to_find_out(policy.running_version, plan, policy)}")
         seen = ", ".join(sorted(running.answers))
-        if running.answers <= _names(target):
+        if running.answers <= _names(target) and plan.kind is RunbookKind.QUICK:  # a full one restores more than the release
             return Refusal(Reason.RUNNING_VERSION_CHANGED, f"the target is running already: {seen}")
         expected = _names(suspect) | (_names(target) if incident.first_step else frozenset())
         if suspect is not None and not running.answers <= expected:
@@ -194,11 +131,12 @@ class Roll:
     async def _ended(self, incident: Incident, result: RunResult) -> Move:
         """Every way a run can end leads somewhere that is named (I9)."""
         if result.status is RunStatus.PAUSED:
-            return Move.stay(incident, then_wait=_LONGEST_HOLD)
+            return Move.stay(incident, then_wait=LONGEST_HOLD)
         incident = await self._store.incidents.get(incident.id)  # it took minutes, in which a person may have aborted it
         now = self._clock.now()
         succeeded = result.status is RunStatus.SUCCEEDED
-        await self._register.rollback_ended(incident.service, ReleaseStatus.LIVE if succeeded else ReleaseStatus.FAILED)
+        if incident.target is not None:
+            await self._register.rollback_ended(incident.service, ReleaseStatus.LIVE if succeeded else ReleaseStatus.FAILED)
         detail = f"{result.step}: {result.detail}" if result.step and result.detail else result.detail
         attempts = await self._store.attempts.of_incident(incident.id)
         if any(one.status is not AttemptStatus.NOT_STARTED for one in attempts):  # the cooldown counts from here, whoever took note before

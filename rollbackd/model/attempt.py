@@ -37,6 +37,8 @@ class Attempt:
     step_name: str
     number: int  # 1 for the first try of the step
     argv: tuple[str, ...]  # what is run, for the record; empty for a step without a process
+    request: str = ""  # what is sent, for the record, such as `POST https://…`; empty for a step that sends nothing
+    manual: bool = False  # waits for a person to tick it
     status: AttemptStatus
     intended_at: datetime
     started_at: datetime | None = None

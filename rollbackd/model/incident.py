@@ -173,6 +173,9 @@ class Incident:
     requested_by: str | None = None  # who approved, or asked for it by hand; None: rollbackd itself
     request_reason: str | None = None
     reason_code: str | None = None
+    runbook: str | None = None  # which one a person asked for; None: the service's quick one
+    restores: str | None = None  # the version of which that runbook restores something, while the release that runs stays
+    ticks: Mapping[str, str] = field(default_factory=dict)  # by the number of a manual step, from 0: who has ticked it
     first_step: int = 0  # number of the plan's first step: a plan that follows another in the same incident counts on
     while_paused: bool = False  # asked for by hand with --while-paused: a pause does not hold its steps
     revision: int = 0  # of the row; a write with an older one is refused

@@ -71,5 +71,6 @@ class Reason(StrEnum):
     STEP_FAILED = "step_failed"
     STEP_UNCERTAIN = "step_uncertain"
     OUTDATED_PLAN = "outdated_plan"
+    UNCONFIRMED = "unconfirmed"
     BAD_TARGET = "bad_target"
     GAVE_UP = "gave_up"

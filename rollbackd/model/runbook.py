@@ -79,6 +79,21 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One HTTP request to a host that stands in the config. Any 2xx is an answer that is hoped for, unless `status` says which."""
+
+    method: str
+    url: str
+    json: str | None = None  # as it is sent
+    headers: Mapping[str, EnvironmentValue] = field(default_factory=dict)
+    token: CredentialRef | None = None  # is sent as `Authorization: Bearer …`
+    status: tuple[int, ...] = ()
+
+    def accepts(self, status: int) -> bool:
+        return status in self.status if self.status else 200 <= status < 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
     """Ask until the hoped-for answer comes."""
 
@@ -93,15 +108,45 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Manual:
+    """What only a person can do or see; it is done when somebody ticks it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undo:
+    """What takes a step back, also one that was only half done, when its runbook fails behind it or in it."""
+
+    action: Run | Request
+    timeout: timedelta
+    idempotent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
+    """`for_each` names a variable of the service: a plan has one step for each item of it, all with the same `batch`, of which
+    `max_parallel` run at once, and no further one begins after `stop_after_failures`.
+    """
+
     name: str
-    action: Run | Wait | Verify
+    action: Run | Request | Wait | Verify | Manual
     timeout: timedelta
     probe: Probe | None = None  # is it already done?
     idempotent: bool = False
     retries: int = 0
     interruptible: bool = False
     on_failure: OnFailure = OnFailure.STOP
+    undo: Undo | None = None
+    for_each: str | None = None
+    max_parallel: int = 1
+    stop_after_failures: int = 1
+    batch: int | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether it changes the world; the others only ask, and may be done again at any time."""
+        return isinstance(self.action, Run | Request)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,3 +155,6 @@ class Runbook:
     kind: RunbookKind
     budget: timedelta
     steps: tuple[Step, ...]
+    deploys: bool = True  # False: it restores what belongs to a release, such as a config, and leaves the release that runs
+    destroys: tuple[str, ...] = ()  # of a data runbook: what is lost, a line each
+    confirm: str | None = None  # and what a person has to type to have it run; None: the name of the service

@@ -87,6 +87,7 @@ def to_json(facts: Facts) -> dict[str, object]:
                 "step": each.step_name,
                 "number": each.number,
                 "argv": each.argv,
+                "request": each.request,
                 "status": each.status,
                 "started_at": each.started_at,
                 "ended_at": each.ended_at,

@@ -1,13 +1,28 @@
 """A runbook file as it is written, and the questions that runbooks and services ask."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Strict, Tag, WithJsonSchema
+from pydantic import Discriminator, Field, Strict, Tag
 
 from rollbackd.model.runbook import OnFailure, RunbookKind
-from rollbackd.settings.scalars import Argv, EnvName, Expression, Flag, Label, Limit, Line, Name, PositiveDuration, Query, Statuses, Url
-from rollbackd.settings.section import NotYet, Section
+from rollbackd.settings.scalars import (
+    Argv,
+    EnvName,
+    Expression,
+    Flag,
+    HeaderName,
+    JsonBody,
+    Label,
+    Limit,
+    Line,
+    Name,
+    PositiveDuration,
+    Query,
+    Statuses,
+    Url,
+)
+from rollbackd.settings.section import Section
 
 
 class Credential(Section):
@@ -40,16 +55,34 @@ class Question(Section):
     satisfies: Limit | None = Field(default=None, alias="is")
 
 
-def _never_by_itself(_value: object) -> object:
-    raise ValueError("'manual' is not supported yet by this version, and never in a quick runbook, which runs by itself: take it out")
+class Request(Section):
+    """One HTTP request: where to, with what, and which answers are hoped for (any 2xx, unless said)."""
+
+    url: Url
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    body: JsonBody | None = Field(default=None, alias="json")
+    headers: dict[HeaderName, EnvValue] = Field(default_factory=dict)
+    token: Credential | None = Field(default=None, description="a credential that is sent as Authorization: Bearer …")
+    status: Statuses | None = None
+
+
+class Undo(Section):
+    """One of run and http; `timeout` is the step's own, unless said."""
+
+    run: Argv | None = None
+    http: Request | None = None
+    env: dict[EnvName, EnvValue] = Field(default_factory=dict)
+    timeout: PositiveDuration | None = None
+    idempotent: Flag = False
 
 
 class Step(Section):
-    """One of run, wait and verify."""
+    """One of run, http, wait, verify and manual."""
 
     name: Line = Field(examples=["deploy"])
     timeout: PositiveDuration = Field(examples=["5m"], description="every step needs one, such as 5m")
     run: Argv | None = None
+    http: Request | None = None
     wait: Question | None = None
     verify: Annotated[tuple[Question, ...], Field(min_length=1)] | None = None
     env: dict[EnvName, EnvValue] = Field(default_factory=dict)
@@ -58,16 +91,18 @@ class Step(Section):
     retries: Annotated[int, Strict(), Field(ge=0, le=10)] = 0
     interruptible: Flag = False
     on_failure: OnFailure = OnFailure.STOP
-    http: NotYet = None
-    manual: Annotated[Any, BeforeValidator(_never_by_itself), WithJsonSchema({"not": {}})] = None
-    undo: NotYet = None
-    for_each: NotYet = None
-    max_parallel: NotYet = None
-    stop_after_failures: NotYet = None
+    manual: Line | None = None
+    undo: Undo | None = None
+    for_each: str | None = Field(default=None, examples=["${vars.hosts}"], description="a variable of the service that is a list")
+    max_parallel: Annotated[int, Strict(), Field(ge=1, le=50)] = 1
+    stop_after_failures: Annotated[int, Strict(), Field(ge=1)] = 1
 
 
 class RunbookFile(Section):
     name: Name
     kind: RunbookKind = Field(examples=["quick"], description="quick, full, data or emergency")
     budget: PositiveDuration = Field(examples=["10m"], description="how long the whole runbook may take, such as 10m")
+    deploys: Flag = Field(default=True, description="false: it restores what belongs to a release, and leaves the one that runs")
+    destroys: Annotated[tuple[Line, ...], Field(min_length=1)] | None = Field(default=None, description="what a data runbook destroys")
+    confirm: Line | None = Field(default=None, description="what a person types to have it run; the name of the service without")
     steps: Annotated[tuple[Step, ...], Field(min_length=1)]

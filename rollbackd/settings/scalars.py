@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import jmespath
+import orjson
 from jmespath.exceptions import JMESPathError
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, StringConstraints, WithJsonSchema
 
 from rollbackd.model import cron
+from rollbackd.model.address import is_link_local
 from rollbackd.model.condition import Condition
 from rollbackd.model.matchers import Matcher, parse_matchers
 from rollbackd.settings.durations import PATTERN, parse_duration
@@ -59,6 +61,8 @@ def _url(text: str) -> str:
         raise ValueError(f"{text!r} is not a URL: {e}") from e
     if parts.scheme not in {"http", "https"} or not parts.netloc or " " in text or not text.isprintable():
         raise ValueError(f"{text!r} is not a URL: write http://host:port/path or https://host/path")
+    if is_link_local(parts.hostname or ""):
+        raise ValueError(f"{text!r} has a link-local address, where clouds keep credentials of the machine: it is never asked")
     return text
 
 
@@ -80,6 +84,15 @@ def _header(value: object) -> str:
     """What is wrong is not quoted: it may be a secret."""
     if not isinstance(value, str) or not value.strip() or not value.isprintable():
         raise ValueError("write the value of a header as one line of text, in quotes")
+    return value
+
+
+def _json_body(value: object) -> object:
+    """What JSON can hold, with texts as keys."""
+    try:
+        orjson.dumps(value)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"this is nothing that JSON can hold: {e}") from e
     return value
 
 
@@ -135,6 +148,8 @@ Url = Annotated[str, AfterValidator(_url), Field(examples=["https://prometheus.e
 Expression = Annotated[str, AfterValidator(_expression), Field(description="a JMESPath expression")]
 Line = Annotated[str, AfterValidator(_line), StringConstraints(max_length=200)]
 HeaderValue = Annotated[str, PlainValidator(_header), WithJsonSchema({"type": "string"})]
+HeaderName = Annotated[str, *_shaped(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}", "the name of a header is letters, digits and -")]
+JsonBody = Annotated[Any, PlainValidator(_json_body), WithJsonSchema({})]
 VarText = Annotated[str, AfterValidator(_variable), StringConstraints(max_length=1000)]
 Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Name = Annotated[str, *_shaped(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", "a name begins with a letter or digit; then letters, digits and . _ -")]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Tag, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, ValidationInfo, model_validator
 
 from rollbackd.settings.scalars import Line, VarText
 
@@ -38,11 +38,3 @@ def _text_or_list(value: object) -> str:
 
 
 Variable = Annotated[Annotated[VarText, Tag("(text)")] | Annotated[tuple[VarText, ...], Tag("(list)")], Discriminator(_text_or_list)]
-
-
-def _refuse(_value: object, info: ValidationInfo) -> object:
-    raise ValueError(f"{info.field_name!r} is not supported yet by this version: take it out")
-
-
-NotYet = Annotated[Any, BeforeValidator(_refuse), WithJsonSchema({"not": {}})]
-"""A key that the file format has and this version does not act on: leaving it out silently would be worse than saying so."""

@@ -212,6 +212,12 @@ class ServiceResolver:
         for variable, asked in read.variables.items():
             for complaint in placeholders.complaints(f"${{vars.{variable}}}", self._known, lists=self._lists):
                 self._problems.error(place, f"{self._service.name}, runbook {name!r} ({asked}): {complaint}")
+        for variable, asked in read.lists.items():
+            if f"vars.{variable}" not in self._lists:
+                complaint = "is one text" if f"vars.{variable}" in self._known else "is missing"
+                self._problems.error(
+                    place, f"{self._service.name}, runbook {name!r} ({asked}): vars.{variable} {complaint}: for_each takes a list"
+                )
         missing = [credential for credential in read.credentials if credential not in self._settings.credentials]
         report = self._problems.warn if self._settings.mode is Mode.OBSERVE else self._problems.error
         for credential in missing:

@@ -5,7 +5,7 @@ A run that has begun is written down to its end, into the reserve where the disk
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, insert, select, update
+from sqlalchemy import insert, select, update
 
 from rollbackd.errors import PermanentError
 from rollbackd.failpoints import reach
@@ -39,17 +39,10 @@ class Attempts:
 
     async def of_incident(self, incident_id: str) -> tuple[Attempt, ...]:
         """In the order in which they were made."""
-        return await self._where(attempts.c.incident_id == incident_id)
-
-    async def unfinished(self) -> tuple[Attempt, ...]:
-        """Those with an intent and without an outcome: after a crash nobody knows what became of them (I10)."""
-        return await self._where(attempts.c.status.in_(_UNFINISHED))
+        query = select(attempts.c.record).where(attempts.c.incident_id == incident_id).order_by(attempts.c.arrival)
+        return await self._database.all(query, record_of)
 
     async def _advance(self, attempt: Attempt, *states: AttemptStatus) -> None:
         change = update(attempts).where(attempts.c.id == attempt.id, attempts.c.status.in_(states))
         if not await self._database.execute(change.values(as_row(attempts, attempt)), last_resort=True):
             raise PermanentError(f"attempt {attempt.id} cannot become {attempt.status}: it has already ended, or was never intended")
-
-    async def _where(self, condition: ColumnElement[bool]) -> tuple[Attempt, ...]:
-        query = select(attempts.c.record).where(condition).order_by(attempts.c.arrival)
-        return await self._database.all(query, record_of)

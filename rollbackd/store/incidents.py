@@ -1,11 +1,11 @@
 """Incidents and the decisions about them. A write names the state that it came from, and is refused when that is no longer so."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, func, insert, or_, select, union_all, update
 from sqlalchemy.exc import IntegrityError
 
 from rollbackd.clock import Clock
@@ -21,7 +21,7 @@ from rollbackd.store.columns import as_row, from_microseconds, record_of, to_mic
 from rollbackd.store.database import Database
 from rollbackd.store.fleet import spokesman
 from rollbackd.store.snapshots import write_snapshot
-from rollbackd.store.tables import alerts, decisions, incidents
+from rollbackd.store.tables import IS_OPEN, alerts, decisions, incidents
 from rollbackd.store.timeline import NewEntry, Timeline, write_entries
 
 
@@ -59,7 +59,7 @@ class Incidents:
         now = self._clock.now()
 
         def query(connection: Connection) -> int | None:
-            if connection.execute(_all().where(_IS_OPEN, incidents.c.service == incident.service)).first() is not None:
+            if connection.execute(_all().where(IS_OPEN, incidents.c.service == incident.service)).first() is not None:
                 return None
             if pinned is not None:
                 write_snapshot(connection, incident.snapshot, pinned, now)
@@ -127,15 +127,15 @@ class Incidents:
 
     async def open_ones(self) -> tuple[Incident, ...]:
         """Oldest first."""
-        return await self._database.all(_all().where(_IS_OPEN).order_by(incidents.c.opened_at, incidents.c.id), record_of)
+        return _oldest_first(await self._database.all(_all().where(IS_OPEN), record_of))
 
     async def unfinished(self) -> tuple[Incident, ...]:
         """Those that somebody must go on with after a restart: open, or closed and not yet told (I9). Oldest first."""
-        query = _all().where(or_(_IS_OPEN, incidents.c.told_at.is_(None))).order_by(incidents.c.opened_at, incidents.c.id)
-        return await self._database.all(query, record_of)
+        either = union_all(*(select(incidents.c.id).where(condition) for condition in (IS_OPEN, incidents.c.told_at.is_(None))))
+        return _oldest_first(await self._database.all(_all().where(incidents.c.id.in_(either)), record_of))
 
     async def open_of(self, service: str) -> Incident | None:
-        return await self._first(_all().where(_IS_OPEN, incidents.c.service == service))
+        return await self._first(_all().where(IS_OPEN, incidents.c.service == service))
 
     async def met_by(self, event: AlertEvent) -> tuple[Incident | None, Incident | None]:
         """The newest incident that this alert, in whichever state, opened or joined; and the one that its service has open."""
@@ -153,9 +153,10 @@ class Incidents:
 
     async def newest_rollback(self) -> datetime | None:
         """When the newest rollback of all began or, if that is later, ended."""
-        newest = select(func.max(incidents.c.rollback_started_at), func.max(incidents.c.rollback_ended_at))
-        ((started, ended),) = await self._database.all(newest, tuple)
-        return max((at for at in (started, ended) if at is not None), default=None)
+        started, ended = (func.max(at) for at in (incidents.c.rollback_started_at, incidents.c.rollback_ended_at))
+        newest = select(select(started).scalar_subquery(), select(ended).scalar_subquery())  # each from the end of its index
+        (instants,) = await self._database.all(newest, tuple)
+        return max((at for at in instants if at is not None), default=None)
 
     async def was_rolled_back(self, *, started_since: datetime, ended_since: datetime, until: datetime) -> bool:
         """Whether any rollback began, or ended, after these instants and up to `until`."""
@@ -209,7 +210,6 @@ class Incidents:
 
 
 _BEGUN: Final = frozenset({Phase.ROLLING_BACK, Phase.WATCHING})
-_IS_OPEN: Final = incidents.c.phase != Phase.CLOSED
 
 
 def _all() -> Select[Any]:
@@ -220,13 +220,18 @@ def _newest_first() -> Select[Any]:
     return _all().order_by(incidents.c.opened_at.desc(), incidents.c.id.desc())
 
 
+def _oldest_first(found: Iterable[Incident]) -> tuple[Incident, ...]:
+    """Sorted here: asked to sort, SQLite walks the index of all incidents by time rather than that of the few."""
+    return tuple(sorted(found, key=lambda incident: (incident.opened_at, incident.id)))
+
+
 # Asked for every alert: to put such a statement together costs more than to run it.
 _joined: Final = select(alerts.c.incident_id).where(
     alerts.c.starts_at == bindparam("starts_at"), alerts.c.fingerprint == bindparam("fingerprint")
 )
 _opened: Final = and_(incidents.c.fingerprint == bindparam("fingerprint"), incidents.c.starts_at == bindparam("starts_at"))
 _OF_ALERT: Final = _newest_first().where(or_(_opened, incidents.c.id.in_(_joined))).limit(1)
-_OF_SERVICE: Final = _all().where(_IS_OPEN, incidents.c.service == bindparam("service")).limit(1)
+_OF_SERVICE: Final = _all().where(IS_OPEN, incidents.c.service == bindparam("service")).limit(1)
 
 
 def _history(connection: Connection, service: str, now: datetime, *, except_incident: str | None) -> History:

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
 )
 
 from rollbackd.model.alert import AlertStatus
@@ -58,17 +59,20 @@ incidents: Final = Table(
     Column("revision", Integer, nullable=False),
     Column("record", Document(Incident), nullable=False),
 )
-_still_open = incidents.c.phase != Phase.CLOSED
+# Written out in each statement: SQLite uses a partial index only where it can see that the condition is the same.
+IS_OPEN: Final = incidents.c.phase != bindparam(None, Phase.CLOSED, type_=incidents.c.phase.type, literal_execute=True)
 # I1: at most one open incident per service, whatever the code above does. PostgreSQL will need its own `postgresql_where` on the partial
 # indexes; naming it imports that dialect, 3 MB and 20 ms that a daemon on SQLite does not have to spare.
-Index("one_open_incident", incidents.c.service, unique=True, sqlite_where=_still_open)
+Index("one_open_incident", incidents.c.service, unique=True, sqlite_where=IS_OPEN)
 Index("incidents_newest", incidents.c.opened_at, incidents.c.id)
 Index("incidents_of_service", incidents.c.service, incidents.c.opened_at)
 Index("incidents_by_phase", incidents.c.phase, incidents.c.opened_at)
 Index("incidents_by_outcome", incidents.c.outcome, incidents.c.opened_at)
 Index("incidents_of_alert", incidents.c.fingerprint, incidents.c.starts_at)
 Index("incidents_by_rollback", incidents.c.rollback_started_at)
+Index("incidents_by_rollback_end", incidents.c.rollback_ended_at)
 Index("incidents_by_end", incidents.c.closed_at)
+Index("incidents_untold", incidents.c.opened_at, sqlite_where=incidents.c.told_at.is_(None))
 
 # Thousands of rows a second go in here. The key begins with the time, so that they land on the same page of its index.
 alerts: Final = Table(
@@ -147,6 +151,8 @@ releases: Final = Table(
     Column("record", Document(Release), nullable=False),
     UniqueConstraint("service", "started_at", "version", name="one_release"),
 )
+
+Index("releases_by_time", releases.c.started_at)
 
 changes: Final = Table(
     "changes",

@@ -44,8 +44,8 @@ async def doctor(request: web.Request) -> Answer[DiagnosisShape]:
 
 
 async def plan(request: web.Request, query: PlanQuery) -> Answer[PlanShape]:
-    """The exact commands that a rollback would run now; `?to=` names another target."""
-    made = await request.app[DEPS].operator.plan(request.match_info["name"], to=query.to)
+    """The exact commands that a rollback would run now; `?to=` names another target, `?runbook=` what else would be run."""
+    made = await request.app[DEPS].by_hand.plan(request.match_info["name"], to=query.to, runbook=query.runbook)
     return Answer(views.plan(made))
 
 

@@ -132,6 +132,15 @@ class RollbackBody(Body):
     while_paused: bool = False
 
 
+class RunBody(RollbackBody):
+    runbook: Name
+    confirm: Name | None = None
+
+
+class TickBody(Body):
+    step: Sentence
+
+
 class PauseBody(Body):
     for_: Annotated[Duration, Field(alias="for")]
     reason: Sentence
@@ -154,6 +163,7 @@ class Query(BaseModel):
 
 class PlanQuery(Query):
     to: str | None = None
+    runbook: str | None = None
 
 
 class PageQuery(Query):

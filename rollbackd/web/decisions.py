@@ -5,9 +5,11 @@ Nothing is decided here. Who may ask is settled before, in `access`; whether it 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from aiohttp import web
 
+from rollbackd.flow.by_hand import Wish
 from rollbackd.model.change import ChangeKind
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.releases.register import ReleaseReport
@@ -24,6 +26,8 @@ from rollbackd.web.body import (
     ReleaseBody,
     ResumeBody,
     RollbackBody,
+    RunBody,
+    TickBody,
 )
 from rollbackd.web.deps import DEPS
 from rollbackd.web.shapes import ChangeShape, IncidentRecord, PauseShape, ReleaseShape, ReloadedShape, ResumedShape
@@ -99,16 +103,23 @@ async def acknowledge(request: web.Request, body: ReasonBody) -> Answer[Incident
 async def rollback(request: web.Request, body: RollbackBody) -> Accepted[IncidentRecord]:
     """202: it has begun, and the incident says how it goes."""
     with _asked():
-        begun = await request.app[DEPS].operator.rollback(
-            request.match_info["name"],
-            to=body.to,
-            plan=body.plan,
-            reason=body.reason,
-            reason_code=body.reason_code,
-            while_paused=body.while_paused,
-            by=caller(request),
-        )
+        begun = await request.app[DEPS].by_hand.rollback(request.match_info["name"], _wish(body), by=caller(request))
     return Accepted(await record_of(request.app[DEPS], begun.id))
+
+
+async def run(request: web.Request, body: RunBody) -> Accepted[IncidentRecord]:
+    """Run a runbook that is not the service's quick one. 202: it has begun, and the incident says how it goes."""
+    wish = replace(_wish(body), confirm=body.confirm)
+    with _asked():
+        begun = await request.app[DEPS].by_hand.run(request.match_info["name"], body.runbook, wish, by=caller(request))
+    return Accepted(await record_of(request.app[DEPS], begun.id))
+
+
+async def tick(request: web.Request, body: TickBody) -> Answer[IncidentRecord]:
+    """A person has done, or seen, what a manual step says."""
+    with _asked():
+        await request.app[DEPS].operator.tick(request.match_info["id"], body.step, by=caller(request))
+    return await _as_it_stands(request)
 
 
 async def pause(request: web.Request, body: PauseBody) -> Answer[PauseShape]:
@@ -130,6 +141,10 @@ async def reload(request: web.Request) -> Answer[ReloadedShape]:
     deps = request.app[DEPS]
     changes = await deps.reload(caller(request))
     return Answer(config.reloaded(deps.in_use.config, changes))
+
+
+def _wish(body: RollbackBody) -> Wish:
+    return Wish(reason=body.reason, to=body.to, plan=body.plan, reason_code=body.reason_code, while_paused=body.while_paused)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ class AttemptShape(TypedDict):
     step_index: int
     number: int
     argv: list[str]
+    request: str
     status: str
     detail: str
     exit_code: int | None
@@ -94,6 +95,8 @@ class IncidentShape(TypedDict):
     closed_at: str | None
     suspect: str | None
     target: str | None
+    runbook: str | None
+    restores: str | None
     plan: str | None
     value: float | None
     abort_reason: str | None
@@ -180,6 +183,10 @@ class PlanShape(TypedDict):
     target: VersionShape
     steps: list[StepShape]
     digest: str
+    kind: str
+    restores: str | None
+    destroys: list[str]
+    confirm: str | None
 
 
 class PauseShape(TypedDict):

@@ -16,7 +16,7 @@ from rollbackd.model.plan import Plan
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.readiness import Readiness
 from rollbackd.model.release import Release, ReleaseStatus
-from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, Run, RunAsk, Step, Verify, Wait
+from rollbackd.model.runbook import HttpAsk, Manual, Probe, PromqlAsk, Request, Run, RunAsk, Step, Verify, Wait
 from rollbackd.web import readiness, why
 from rollbackd.web.shapes import (
     AttemptOutput,
@@ -69,6 +69,8 @@ def incident(one: Incident, decision: Decision | None) -> IncidentShape:
         "closed_at": _time(one.closed_at),
         "suspect": one.suspect,
         "target": one.target,
+        "runbook": one.runbook,
+        "restores": one.restores,
         "plan": one.plan,
         "value": one.decision_value,
         "abort_reason": one.abort_reason,
@@ -118,6 +120,7 @@ def attempt(tried: Attempt) -> AttemptShape:
         "step_index": tried.step_index,
         "number": tried.number,
         "argv": list(tried.argv),
+        "request": tried.request,
         "status": tried.status,
         "detail": tried.detail,
         "exit_code": tried.exit_code,
@@ -194,6 +197,10 @@ def plan(made: Plan) -> PlanShape:
         "target": {"version": made.target_version, "artifact": made.target_artifact},
         "steps": [step(one) for one in made.steps],
         "digest": made.digest,
+        "kind": made.kind,
+        "restores": made.restores,
+        "destroys": list(made.destroys),
+        "confirm": made.confirm,
     }
 
 
@@ -218,8 +225,12 @@ def _does(one: Step) -> tuple[str, tuple[str, ...], list[str]]:
     match one.action:
         case Run(argv=argv):
             return "run", argv, [shlex.join(argv)]
+        case Request(method=method, url=url, json=json):
+            return "http", (), [f"{method} {url}", *([json] if json is not None else [])]
         case Wait(until=until):
             return "wait", (), [f"until {question(until)}"]
+        case Manual(text=text):
+            return "manual", (), [text]
         case Verify(checks=checks):
             return "verify", (), [question(check) for check in checks]
 

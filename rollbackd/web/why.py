@@ -69,6 +69,7 @@ BECAUSE: Final[Mapping[Reason, str]] = MappingProxyType({
     Reason.STEP_FAILED: "a step failed",
     Reason.STEP_UNCERTAIN: "it is not known whether a step was done",
     Reason.OUTDATED_PLAN: "the plan is no longer the one that was decided on",
+    Reason.UNCONFIRMED: "what it destroys was not confirmed",
     Reason.BAD_TARGET: "the target is marked bad, or is the version that is running",
     Reason.GAVE_UP: "it could not be judged in time",
 })  # fmt: skip
@@ -79,7 +80,7 @@ _OUTCOMES: Final[Mapping[Outcome, str]] = MappingProxyType({
     Outcome.NO_EFFECT: "{rolled} without effect, so that the release was probably innocent",
     Outcome.WORSE: "{rolled}, and it became worse",
     Outcome.UNVERIFIED: "{rolled}, but it cannot be told whether that helped",
-    Outcome.FAILED: "The rollback failed",
+    Outcome.FAILED: "{run} failed",
     Outcome.ABORTED: "Aborted",
     Outcome.HELD: "Held",
     Outcome.STOOD_DOWN: "Stood down",
@@ -93,7 +94,7 @@ _PHASES: Final[Mapping[Phase, str]] = MappingProxyType({
     Phase.DECIDING: "Judging",
     Phase.PROPOSED: "Proposed to roll back{versions}, waiting for a person to approve",
     Phase.ESCALATED: "Escalated, waiting for a person",
-    Phase.ROLLING_BACK: "Rolling back{versions}",
+    Phase.ROLLING_BACK: "{running}",
     Phase.WATCHING: "{rolled}, watching the objectives",
     Phase.CLOSED: "Closed",
 })  # fmt: skip
@@ -105,7 +106,10 @@ def sentence(incident: Incident, decision: Decision | None) -> str:
     versions = "".join(
         f" {preposition} {version}" for preposition, version in (("from", incident.suspect), ("to", incident.target)) if version
     )
-    head = words.format(rolled=f"Rolled back{versions}", versions=versions)
+    if incident.runbook is not None and incident.target is None:
+        head = words.format(rolled=f"Ran {incident.runbook}", running=f"Running {incident.runbook}", run=incident.runbook, versions="")
+    else:
+        head = words.format(rolled=f"Rolled back{versions}", running=f"Rolling back{versions}", run="The rollback", versions=versions)
     because = _because(incident, decision)
     return f"{head}: {because}." if because else f"{head}."
 

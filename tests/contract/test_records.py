@@ -30,7 +30,7 @@ class TestAttempts:
     async def test_intent_start_and_outcome(self, store: Store, incident_id: str) -> None:
         intended = samples.attempt()
         await store.attempts.intend(intended)
-        assert await store.attempts.unfinished() == (intended,)
+        assert await store.attempts.of_incident(incident_id) == (intended,)
         started = replace(
             intended,
             status=AttemptStatus.STARTED,
@@ -38,10 +38,9 @@ class TestAttempts:
             process=ProcessIdentity(pid=17, started_ticks=123456, session_id=17),
         )
         await store.attempts.started(started)
-        assert await store.attempts.unfinished() == (started,)
+        assert await store.attempts.of_incident(incident_id) == (started,)
         ended = replace(started, status=AttemptStatus.FAILED, ended_at=NOW, exit_code=1, output="no\n\ufffd", detail="exit code 1")
         await store.attempts.ended(ended)
-        assert await store.attempts.unfinished() == ()
         assert await store.attempts.of_incident(incident_id) == (ended,)
 
     async def test_an_attempt_is_intended_once(self, store: Store, incident_id: str) -> None:

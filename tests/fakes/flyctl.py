@@ -39,6 +39,11 @@ class Fly:
     def running(self, app: str) -> set[str]:
         return {line.split("\t")[1] for line in (self._of(app) / "machines").read_text().splitlines()}
 
+    def stopped(self, app: str) -> set[str]:
+        """The ids of the machines that are stopped."""
+        file = self._of(app) / "stopped"
+        return set(file.read_text().split()) if file.exists() else set()
+
     def effects(self) -> list[list[str]]:
         """The argv of every deploy that took effect, in order."""
         log = self._state / "effects"

@@ -11,10 +11,13 @@ from secrets import token_hex
 from rollbackd.action import plan
 from rollbackd.action.commands import Commands
 from rollbackd.action.environment import Environments
+from rollbackd.action.http_client import HttpClient
 from rollbackd.action.pipe import OnLine
 from rollbackd.action.probe import Prober
 from rollbackd.action.process import Processes
-from rollbackd.action.runner import AskGate, CompareAndSet, Gate, Runner, RunResult
+from rollbackd.action.rollout import AskGate, CompareAndSet, Gate, RunResult
+from rollbackd.action.runner import Runner
+from rollbackd.action.steps import Ticked
 from rollbackd.clock import SystemClock, parse_rfc3339
 from rollbackd.model.plan import Plan
 from rollbackd.model.release import Release
@@ -51,7 +54,9 @@ class Rollout:
         self.reports: list[Report] = []
         self.measures = FixedMeasures()
         self._directory = directory
-        self.commands = Commands(Processes(grace=grace), Environments(os.environ, lambda path: Path(path).read_text()), cwd=directory)
+        environments = Environments(os.environ, lambda path: Path(path).read_text())
+        self.commands = Commands(Processes(grace=grace), environments, cwd=directory)
+        self.http = HttpClient(environments)
 
     def deploy(self, *, name: str = "deploy", probe: bool = True, idempotent: bool = False, retries: int = 0, **how: object) -> Step:
         step = Step(
@@ -82,6 +87,7 @@ class Rollout:
         budget: timedelta = timedelta(minutes=10),
         first_index: int = 0,
         on_line: OnLine | None = None,
+        ticked: Ticked | None = None,
     ) -> RunResult:
         return await self.runner().run(
             self.incident,
@@ -93,12 +99,13 @@ class Rollout:
             interrupt=interrupt,
             first_index=first_index,
             on_line=on_line,
+            **({} if ticked is None else {"ticked": ticked}),
         )
 
     def runner(self) -> Runner:
         prober = Prober(self.commands, self.measures, self.clock)
         patience = timedelta(milliseconds=300)
-        return Runner(self.journal, self.commands, prober, self.clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
+        return Runner(self.journal, self.commands, self.http, prober, self.clock, ask_every=timedelta(milliseconds=5), observe_for=patience)
 
     def attempt(self, step: int, number: int) -> str:
         """The id that this attempt has."""

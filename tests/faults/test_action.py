@@ -15,7 +15,7 @@ import pytest
 from rollbackd.action import plan
 from rollbackd.action.kin import Kin, Process
 from rollbackd.action.output import KEEP
-from rollbackd.action.runner import Refusal, RunStatus
+from rollbackd.action.rollout import Refusal, RunStatus
 from rollbackd.errors import RefusedError
 from rollbackd.failpoints import FailpointError
 from rollbackd.model.attempt import AttemptStatus

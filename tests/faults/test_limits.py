@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from rollbackd.action.runner import RunStatus
+from rollbackd.action.rollout import RunStatus
 from rollbackd.model.attempt import AttemptStatus
 from tests.fakes.rollout import Rollout
 from tests.faults.process_world import ProcessWorld

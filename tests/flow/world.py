@@ -51,7 +51,7 @@ echo "deployed $1"
 class World:
     """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
     service, where None takes a setting out. `others` are more services, with all their settings; one tool and one measurement are theirs
-    as well. `server` are more settings of the listener.
+    as well. `server` are more settings of the listener, `runbooks` stand beside the quick one.
     """
 
     script = _TOOL
@@ -65,6 +65,7 @@ class World:
         then: Sequence[str] = (),
         others: Mapping[str, Mapping[str, Any]] | None = None,
         server: Mapping[str, Any] | None = None,
+        runbooks: Sequence[Mapping[str, Any]] = (),
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -76,6 +77,7 @@ class World:
         self.then = then
         self.others = others or {}
         self.server = server or {}
+        self.runbooks = runbooks
         self.token = secrets.token_hex(8)
         self.prometheus = FakePrometheus()
         self.daemon: app.Daemon | None = None
@@ -157,7 +159,8 @@ class World:
         runbooks = self.directory / "runbooks"
         runbooks.mkdir(exist_ok=True)
         (self.directory / "state").mkdir(exist_ok=True)
-        (runbooks / "shop-quick.yaml").write_text(json.dumps(self.runbook()))
+        for runbook in (self.runbook(), *self.runbooks):
+            (runbooks / f"{runbook['name']}.yaml").write_text(json.dumps(runbook))
         path = self.directory / "rollbackd.yaml"
         path.write_text(json.dumps(config))
         return path

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from rollbackd.failpoints import FAILPOINTS
+from rollbackd.flow.by_hand import Wish
 from rollbackd.model.audit import Caller
 from rollbackd.model.release import Mark, ReleaseStatus
 from tests.simulation.measured import Mood
@@ -158,9 +159,7 @@ class Machine(RuleBasedStateMachine):
     def rollback_by_hand(self, service: str, version: int | None, *, while_paused: bool) -> None:
         to = None if version is None else f"r{version}"
         self.world.ask(
-            lambda daemon: daemon.operator.rollback(
-                service, to=to, plan=None, reason="because", reason_code=None, while_paused=while_paused, by=Caller("a person")
-            )
+            lambda daemon: daemon.by_hand.rollback(service, Wish(reason="because", to=to, while_paused=while_paused), by=Caller("a person"))
         )
 
     @rule(service=services, version=st.integers(0, 5), mark=st.sampled_from((Mark.BAD, Mark.NONE)))

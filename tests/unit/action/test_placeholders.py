@@ -1,5 +1,6 @@
 """Which text may become part of a command, a URL or an environment."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollbackd.action.placeholders import fill, fill_argv, fill_env, fill_probe, fill_step, fill_url, values_of
+from rollbackd.action.placeholders import fill, fill_argv, fill_env, fill_json, fill_probe, fill_step, fill_url, values_of
 from rollbackd.clock import parse_rfc3339
 from rollbackd.errors import MisconfiguredError, RefusedError
 from rollbackd.model.reason import Reason
@@ -83,6 +84,15 @@ def test_a_filled_argument_never_becomes_an_option_or_two_lines(value: str) -> N
     assert filled == value
     assert not filled.startswith("-")
     assert not {"\0", "\n", "\r"} & set(filled)
+
+
+@given(st.text())
+def test_a_text_in_json_stays_one_text(value: str) -> None:
+    try:
+        filled = fill_json('{"a": ["x ${target.version}", 1, true, null], "${target.version}": 2}', {"target.version": value})
+    except RefusedError:
+        return
+    assert json.loads(filled) == {"a": [f"x {value}", 1, True, None], "${target.version}": 2}
 
 
 def test_which_command_it_is_only_the_config_says() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from rollbackd.action.commands import Ended
 from rollbackd.action.doubt import how_to_find_out
-from rollbackd.action.runner import Gate, Refusal, RunResult, RunStatus
+from rollbackd.action.rollout import Gate, Refusal, RunResult, RunStatus
 from rollbackd.clock import SystemClock
 from rollbackd.errors import TemporaryError, UncertainError
 from rollbackd.failpoints import FailpointError

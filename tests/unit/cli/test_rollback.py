@@ -1,17 +1,21 @@
 import json
+from dataclasses import replace
 
 import pytest
 
 from rollbackd.errors import RefusedError
+from rollbackd.flow.by_hand import Wish
 from rollbackd.model.incident import Phase
+from rollbackd.model.runbook import RunbookKind
 from tests.unit.cli.conftest import Run
-from tests.unit.web.samples import NOW, incident, recovered
+from tests.unit.web.samples import NOW, PLAN, incident, recovered
 from tests.unit.web.world import World, keep
 
 ID = "20260131-120000-7f3a"
+BY = "operator-person"
 PLAN_TEXT = """\
 checkout: v2 → v1 (shop:v1)
-runbook checkout-quick, plan d1gest
+runbook checkout-quick (quick), plan d1gest
 1. deploy the target image (at most 300 s)
    deploy --image shop:v1
 2. healthy again (at most 120 s)
@@ -26,7 +30,7 @@ runbook checkout-quick, plan d1gest
 async def test_plan_shows_exactly_what_would_run(world: World, rollbackd: Run) -> None:
     result = await rollbackd("plan", "checkout", "--to", "v1")
     assert (result.exit_code, result.stdout) == (0, PLAN_TEXT)
-    assert world.operator.asked == [("plan", "checkout", "v1")]
+    assert world.operator.asked == [("plan", "checkout", "v1", None)]
     assert json.loads((await rollbackd("plan", "checkout", "--json")).stdout)["digest"] == "d1gest"
 
 
@@ -42,8 +46,8 @@ async def test_with_yes_it_runs_the_target_that_was_planned_and_waits_for_the_ou
     result = await rollbackd("rollback", "checkout", "--reason", "log-in broken", "--reason-code", "critical-function", "--yes", "--json")
     assert (result.exit_code, json.loads(result.stdout.splitlines()[-1])["outcome"]) == (0, "recovered")
     assert world.operator.asked == [
-        ("plan", "checkout", None),
-        ("rollback", "checkout", "v1", "d1gest", "log-in broken", "critical-function", False, "operator-person"),
+        ("plan", "checkout", None, None),
+        ("rollback", "checkout", Wish(reason="log-in broken", to="v1", plan="d1gest", reason_code="critical-function"), BY),
     ]
 
 
@@ -51,7 +55,7 @@ async def test_no_wait_says_which_incident_it_is(world: World, rollbackd: Run) -
     world.operator.incident = await keep(world.store, incident())
     result = await rollbackd("rollback", "checkout", "--reason", "x", "--yes", "--no-wait", "--while-paused", "--to", "v1")
     assert (result.exit_code, result.stdout) == (0, f"{ID}\n")
-    assert world.operator.asked[-1] == ("rollback", "checkout", "v1", "d1gest", "x", None, True, "operator-person")
+    assert world.operator.asked[-1] == ("rollback", "checkout", Wish(reason="x", to="v1", plan="d1gest", while_paused=True), BY)
     result = await rollbackd("rollback", "checkout", "--reason", "x", "--yes", "--no-wait", "--json")
     assert json.loads(result.stdout)["id"] == ID
 
@@ -77,3 +81,55 @@ async def test_on_a_terminal_it_shows_the_plan_and_asks(
     assert result.exit_code == exit_code
     assert result.stderr.startswith(PLAN_TEXT + "Roll back? [y/N]: ")
     assert len(world.operator.asked) == asked
+
+
+# Another runbook
+
+DATA = replace(PLAN, runbook="data-restore", kind=RunbookKind.DATA, destroys=("database shop",), confirm="shop")
+RUN = ("run", "data-restore", "--service", "checkout", "--reason", "x", "--no-wait")
+
+
+async def test_another_runbook_is_planned_and_run(world: World, rollbackd: Run) -> None:
+    world.operator.incident = await keep(world.store, incident())
+    result = await rollbackd("run", "restart", "--service", "checkout", "--reason", "x", "--yes", "--no-wait")
+    assert (result.exit_code, result.stdout) == (0, f"{ID}\n")
+    assert world.operator.asked == [
+        ("plan", "checkout", None, "restart"),
+        ("run", "checkout", "restart", Wish(reason="x", to="v1", plan="d1gest"), BY),
+    ]
+
+
+async def test_without_a_terminal_yes_is_not_enough_to_destroy(world: World, rollbackd: Run) -> None:
+    world.operator.planned = DATA
+    result = await rollbackd(*RUN, "--yes")
+    assert (result.exit_code, "--confirm" in result.stderr) == (2, True)
+    result = await rollbackd(*RUN)
+    assert (result.exit_code, "no terminal" in result.stderr) == (2, True)
+    assert [asked[0] for asked in world.operator.asked] == ["plan"]
+
+
+async def test_what_is_confirmed_goes_to_the_daemon(world: World, rollbackd: Run) -> None:
+    world.operator.planned = DATA
+    world.operator.incident = await keep(world.store, incident())
+    assert (await rollbackd(*RUN, "--confirm", "shop")).exit_code == 0
+    assert world.operator.asked[-1][3] == Wish(reason="x", to="v1", plan="d1gest", confirm="shop")
+
+
+@pytest.mark.parametrize(("typed", "exit_code", "asked"), [("shop\n", 0, 2), ("shopp\n", 130, 1), ("", 130, 1)])
+async def test_on_a_terminal_it_shows_what_is_destroyed_and_has_it_typed(
+    world: World, rollbackd: Run, monkeypatch: pytest.MonkeyPatch, *, typed: str, exit_code: int, asked: int
+) -> None:
+    world.operator.planned = DATA
+    world.operator.incident = await keep(world.store, incident())
+    monkeypatch.setattr("rollbackd.cli.rollback.asks_on_terminal", lambda: True)
+    result = await rollbackd(*RUN, "--yes", typed=typed)
+    assert result.exit_code == exit_code
+    assert "DESTROYS database shop" in result.stderr
+    assert "Type shop to have it destroyed" in result.stderr
+    assert len(world.operator.asked) == asked
+
+
+async def test_a_step_is_ticked(world: World, rollbackd: Run) -> None:
+    world.operator.incident = await keep(world.store, incident())
+    assert (await rollbackd("tick", ID, "log-in works")).exit_code == 0
+    assert world.operator.asked == [("tick", ID, "log-in works", BY)]

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
-from rollbackd.action.runner import Gate, RunResult, RunStatus
+from rollbackd.action.rollout import Gate, RunResult, RunStatus
 from rollbackd.flow import plans
 from rollbackd.flow.bell import Bell
+from rollbackd.flow.emergency import Emergency
 from rollbackd.flow.move import Move
 from rollbackd.flow.roll import Roll
+from rollbackd.flow.runs import Runs
 from rollbackd.model.attempt import Attempt, AttemptStatus
 from rollbackd.model.decision import RunningVersion
 from rollbackd.model.incident import Event, Incident, Outcome, Phase
@@ -64,6 +66,7 @@ class ScriptedRunner:
         interrupt: asyncio.Event,
         first_index: int,
         report: object,
+        ticked: object,
     ) -> RunResult:
         if (asked := await gate()) is not Gate.GO:
             return RunResult(status=RunStatus.ABORTED if asked is Gate.STOP else RunStatus.PAUSED, step="deploy", detail=str(asked))
@@ -138,8 +141,16 @@ class Scene:
         self.runner = ScriptedRunner(self.store, ends)
         given: Any = Given(running, problem)
         runner: Any = self.runner
+        self.runs = Runs(store=self.store, runner=runner, bell=self.bell, clock=self.stage.clock)
+        emergency = Emergency(store=self.store, register=self.register, runs=self.runs)
         return Roll(
-            store=self.store, register=self.register, sources=given, runner=runner, collector=given, bell=self.bell, clock=self.stage.clock
+            store=self.store,
+            register=self.register,
+            sources=given,
+            collector=given,
+            runs=self.runs,
+            emergency=emergency,
+            clock=self.stage.clock,
         )
 
     async def ended(self, ends: AttemptStatus = AttemptStatus.SUCCEEDED, *, running: RunningVersion = NO_PROBE, problem: str = "") -> Move:
@@ -309,7 +320,7 @@ class TestStopping:
         async with asyncio.TaskGroup() as tasks:
             going_on = tasks.create_task(roll.rolling_back(incident, ROLLING))
             await eventually(lambda: _is(scene.runner.ran))
-            await roll.stop(grace=timedelta(seconds=10))
+            await scene.runs.stop(grace=timedelta(seconds=10))
             assert (await scene.store.attempts.of_incident("i1"))[0].status.ended
         assert going_on.result().event is Event.ROLLED_BACK
 
@@ -318,13 +329,14 @@ class TestStopping:
         assert not scene.runner.ran
 
     async def test_it_is_not_waited_for_without_end(self, scene: Scene) -> None:
-        roll = scene.roll()
-        with roll._counted(plans.make(ROLLING, suspect=V2, target=V1)):
-            await roll.stop(grace=timedelta(milliseconds=10))
+        scene.roll()
+        with scene.runs._counted(plans.make(ROLLING, suspect=V2, target=V1)):
+            await scene.runs.stop(grace=timedelta(milliseconds=10))
 
     async def test_with_nothing_going_on_it_is_at_once(self, scene: Scene) -> None:
         async with asyncio.timeout(5):
-            await scene.roll().stop(grace=timedelta(hours=1))
+            scene.roll()
+            await scene.runs.stop(grace=timedelta(hours=1))
 
 
 async def _is(value: bool) -> bool:  # noqa: FBT001 - an answer, not a switch

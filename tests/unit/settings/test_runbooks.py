@@ -12,6 +12,7 @@ from rollbackd.model.runbook import (
     OnFailure,
     Probe,
     PromqlAsk,
+    Request,
     Run,
     RunAsk,
     Runbook,
@@ -39,6 +40,15 @@ def test_every_kind_of_step(tmp_path: Path) -> None:
     on_failure: continue
     env: {TOKEN: {credential: FLY}, TO: '${target.version}'}
     probe: {run: [fly, status], jmespath: 'a[].b', equals: '${target.artifact}', env: {X: y}, timeout: 3s}
+  - name: dispatch
+    timeout: 10s
+    http:
+      url: 'https://api.example.com/${service.name}/runs'
+      json: {ref: main, inputs: {version: '${target.version}', tries: [1, 2.5, true]}}
+      headers: {X-Key: {credential: KEY}, Accept: application/json}
+      token: {credential: TOKEN}
+      status: [201, 202]
+  - {name: page, timeout: 10s, http: {url: 'https://status.example.com/', method: DELETE}}
   - {name: healthy, wait: {http: 'https://x.example.com/healthz', status: 200}, timeout: 2m}
   - name: checks
     timeout: 2m
@@ -70,6 +80,19 @@ def test_every_kind_of_step(tmp_path: Path) -> None:
                 ),
             ),
             Step(
+                name="dispatch",
+                action=Request(
+                    method="POST",
+                    url="https://api.example.com/${service.name}/runs",
+                    json='{"ref":"main","inputs":{"version":"${target.version}","tries":[1,2.5,true]}}',
+                    headers={"X-Key": CredentialRef("KEY"), "Accept": "application/json"},
+                    token=CredentialRef("TOKEN"),
+                    status=(201, 202),
+                ),
+                timeout=timedelta(seconds=10),
+            ),
+            Step(name="page", action=Request(method="DELETE", url="https://status.example.com/"), timeout=timedelta(seconds=10)),
+            Step(
                 name="healthy",
                 action=Wait(until=Probe(ask=HttpAsk(url="https://x.example.com/healthz"), status=(200,))),
                 timeout=timedelta(minutes=2),
@@ -96,18 +119,40 @@ def test_every_kind_of_step(tmp_path: Path) -> None:
         ("{name: a, run: [x]}", ["5:5: 'timeout' is missing: every step needs one, such as 5m"]),
         ("{timeout: 5, run: [x, '${y}']}", ["5:5: 'name' is missing", "5:15: '5' is not a duration", "5:27: unknown placeholder ${y}"]),
         ("{run: [x], timeout: 1m}", ["5:5: 'name' is missing"]),
-        ("{name: a, timeout: 1m}", ["5:5: a step is one of run, wait, verify: here none is written"]),
-        ("{name: a, timeout: 1m, run: [x], wait: {http: 'http://x', status: 200}}", ["5:5: a step is one of run, wait, verify: here"]),
+        ("{name: a, timeout: 1m}", ["5:5: a step is one of run, http, wait, verify, manual: here none"]),
+        ("{name: a, timeout: 1m, run: [x], wait: {http: 'http://x', status: 200}}", ["5:5: a step is one of run, http, wait, verify"]),
         ("{name: a, timeout: 1m, run: []}", ["5:28: put at least one in this list"]),
         ("{name: a, timeout: 1m, run: x}", ["5:33: write a list here"]),
         ("{name: a, timeout: 1m, run: [x, 1.10]}", ['5:37: 1.10 is not a text: put it in quotes, "1.10"']),
         ("{name: a, timeout: 1m, runn: [x]}", ["5:28: unknown key 'runn': did you mean 'run'?"]),
-        ("{name: a, timeout: 1m, http: {url: x}}", ["5:28: 'http' is not supported yet by this version: take it out"]),
-        ("{name: a, timeout: 1m, manual: look}", ["5:36: 'manual' is not supported yet by this version, and never in a quick runbook"]),
-        ("{name: a, timeout: 1m, run: [x], undo: {run: [y]}}", ["5:38: 'undo' is not supported yet by this version"]),
-        ("{name: a, timeout: 1m, run: [x], for_each: '${vars.hosts}'}", ["5:48: 'for_each' is not supported yet by this version"]),
-        ("{name: a, timeout: 1m, run: [x], max_parallel: 2}", ["5:52: 'max_parallel' is not supported yet by this version"]),
-        ("{name: a, timeout: 1m, run: [x], stop_after_failures: 2}", ["5:59: 'stop_after_failures' is not supported yet"]),
+        ("{name: a, timeout: 1m, http: {url: x}}", ["5:40: 'x' is not a URL"]),
+        ("{name: a, timeout: 1m, http: {method: POST}}", ["5:28: 'url' is missing"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x', method: get}}", ["5:60: 'get': write 'GET', 'POST', 'PUT', 'PATCH' or 'DELETE'"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://${target.version}/'}}", ["5:40: ${target.version} cannot be part of the host"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x/${target.version}'}}", []),
+        ("{name: a, timeout: 1m, http: {url: 'http://169.254.169.254/latest'}}", ["5:40: 'http://169.254.169.254/latest' has a link"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://u:p@x/'}}", ["5:40: a URL holds no user or password"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x', json: {a: [{b: '${b}'}]}}}", ["5:67: unknown placeholder ${b}"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x', headers: {Authorization: Bearer x}}}", ["5:77: a secret does not stand in a"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x', headers: {idempotency-key: x}}}", ["5:62: idempotency-key is written by"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x', headers: {'a b': x}}}", ["5:62: 'a b': the name of a header is"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x', headers: {A: \"x\\ny\"}}}", ["5:65: write the value of a header as one line"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x', headers: {A: '${x}'}}}", ["5:65: unknown placeholder ${x}"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x'}, interruptible: true}", ["5:53: a request that was sent is not taken back"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x'}, env: {A: x}}", ["5:53: 'env' belongs to run: http has none"]),
+        ("{name: a, timeout: 1m, http: {url: 'http://x'}, run: [x]}", ["5:5: a step is one of run, http, wait, verify, manual:"]),
+        ("{name: a, timeout: 1m, manual: look}", ["5:28: a quick runbook runs by itself, and nobody may be there to tick this"]),
+        ("{name: a, timeout: 1m, run: [x], undo: {run: [y, '${target.version}'], env: {A: b}, timeout: 5s, idempotent: true}}", []),
+        ("{name: a, timeout: 1m, run: [x], undo: {http: {url: 'http://x'}}}", []),
+        ("{name: a, timeout: 1m, run: [x], undo: {}}", ["5:38: an undo is one of run, http: here none is written"]),
+        ("{name: a, timeout: 1m, run: [x], undo: {run: ['${target.version}']}}", ["5:51: ${target.version} cannot be the command itself"]),
+        ("{name: a, timeout: 1m, run: [x], undo: {run: [y, '${x}']}}", ["5:54: unknown placeholder ${x}"]),
+        ("{name: a, timeout: 1m, wait: {http: 'http://x', status: 200}, undo: {run: [x]}}", ["5:67: 'undo' belongs to run and http"]),
+        ("{name: a, timeout: 1m, run: [x, '${item}'], for_each: '${vars.hosts}', max_parallel: 2, stop_after_failures: 3}", []),
+        ("{name: a, timeout: 1m, run: [x], for_each: 'hosts'}", ["5:48: 'hosts': name one variable that is a list"]),
+        ("{name: a, timeout: 1m, run: [x, '${item}']}", ["5:37: unknown placeholder ${item}"]),
+        ("{name: a, timeout: 1m, run: [x], max_parallel: 2}", ["5:38: 'max_parallel' belongs to for_each"]),
+        ("{name: a, timeout: 1m, run: [x], stop_after_failures: 2}", ["5:38: 'stop_after_failures' belongs to for_each"]),
         ("{name: a, timeout: 1m, run: [x], on_failure: retry}", ["5:50: 'retry': write 'stop' or 'continue'"]),
         ("{name: a, timeout: 1m, run: [x], retries: 99}", ["5:47: input should be less than or equal to 10"]),
         ("{name: a, timeout: 1m, run: ['${target.version}']}", ["5:34: ${target.version} cannot be the command itself"]),

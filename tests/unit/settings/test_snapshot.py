@@ -29,14 +29,17 @@ from rollbackd.model.policy import (
 from rollbackd.model.runbook import (
     CredentialRef,
     HttpAsk,
+    Manual,
     OnFailure,
     Probe,
     PromqlAsk,
+    Request,
     Run,
     RunAsk,
     Runbook,
     RunbookKind,
     Step,
+    Undo,
     Verify,
     Wait,
 )
@@ -77,16 +80,25 @@ PROBE = st.builds(
     exit_code=st.none() | COUNT,
     satisfies=st.none() | CONDITION,
 )
+RUN = st.builds(Run, argv=tuples(TEXT), env=ENVIRONMENT)
+REQUEST = st.builds(
+    Request, method=TEXT, url=TEXT, json=MAYBE, headers=ENVIRONMENT, token=st.none() | st.builds(CredentialRef, TEXT), status=tuples(COUNT)
+)
 STEP = st.builds(
     Step,
     name=TEXT,
-    action=st.builds(Run, argv=tuples(TEXT), env=ENVIRONMENT) | st.builds(Wait, until=PROBE) | st.builds(Verify, checks=tuples(PROBE)),
+    action=RUN | REQUEST | st.builds(Wait, until=PROBE) | st.builds(Verify, checks=tuples(PROBE)) | st.builds(Manual, text=TEXT),
     timeout=DURATION,
     probe=st.none() | PROBE,
     idempotent=st.booleans(),
     retries=COUNT,
     interruptible=st.booleans(),
     on_failure=st.sampled_from(OnFailure),
+    undo=st.none() | st.builds(Undo, action=RUN | REQUEST, timeout=DURATION, idempotent=st.booleans()),
+    for_each=MAYBE,
+    max_parallel=COUNT,
+    stop_after_failures=COUNT,
+    batch=st.none() | COUNT,
 )
 RUNBOOK = st.builds(Runbook, name=TEXT, kind=st.sampled_from(RunbookKind), budget=DURATION, steps=tuples(STEP))
 INDICATOR = st.builds(

@@ -75,7 +75,7 @@ async def test_doctor_says_everything_of_the_daemon_and_of_each_service(world: W
 async def test_the_plan_is_the_operators_with_another_target_on_request(world: World) -> None:
     assert (await get(world, "services/checkout/plan"))["digest"] == "d1gest"
     await get(world, "services/checkout/plan?to=v0")
-    assert world.operator.asked == [("plan", "checkout", None), ("plan", "checkout", "v0")]
+    assert world.operator.asked == [("plan", "checkout", None, None), ("plan", "checkout", "v0", None)]
 
 
 async def test_one_incident_has_everything_that_is_known_of_it(world: World) -> None:

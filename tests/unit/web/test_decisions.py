@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from rollbackd.flow.by_hand import Wish
 from rollbackd.model.change import ChangeKind
 from rollbackd.model.release import Mark, ReleaseStatus
 from rollbackd.releases.register import ReleaseReport
@@ -26,6 +27,7 @@ async def post(world: World, path: str, body: object = None, *, role: Role = Rol
     [
         ("approve", {"plan": "d1gest"}, ("approve", ID, "d1gest", BY)),
         ("approve", {"plan": None}, ("approve", ID, None, BY)),
+        ("tick", {"step": "log-in works"}, ("tick", ID, "log-in works", BY)),
         ("approve", {}, ("approve", ID, None, BY)),
         ("reject", {"reason": " not now "}, ("reject", ID, "not now", BY)),
         ("abort", {"reason": "wrong service"}, ("abort", ID, "wrong service", BY)),
@@ -46,13 +48,24 @@ async def test_a_rollback_by_hand_is_202_with_the_incident(world: World) -> None
     body = {"to": "v1", "plan": "d1gest", "reason": "log-in broken", "reason_code": "critical-function", "while_paused": True}
     status, answer = await post(world, "services/checkout/rollback", body)
     assert (status, answer["id"]) == (202, ID)
-    assert world.operator.asked == [("rollback", "checkout", "v1", "d1gest", "log-in broken", "critical-function", True, BY)]
+    asked = Wish(reason="log-in broken", to="v1", plan="d1gest", reason_code="critical-function", while_paused=True)
+    assert world.operator.asked == [("rollback", "checkout", asked, BY)]
 
 
 async def test_a_rollback_needs_no_more_than_a_reason(world: World) -> None:
     world.operator.incident = await keep(world.store, incident())
     assert (await post(world, "services/checkout/rollback", {"reason": "x"}))[0] == 202
-    assert world.operator.asked == [("rollback", "checkout", None, None, "x", None, False, BY)]
+    assert world.operator.asked == [("rollback", "checkout", Wish(reason="x"), BY)]
+
+
+async def test_another_runbook_is_202_with_the_incident(world: World) -> None:
+    world.operator.incident = await keep(world.store, incident())
+    body = {"runbook": "data-restore", "plan": "d1gest", "reason": "rows are gone", "confirm": "shop"}
+    status, answer = await post(world, "services/checkout/run", body)
+    assert (status, answer["id"]) == (202, ID)
+    asked = Wish(reason="rows are gone", plan="d1gest", confirm="shop")
+    assert world.operator.asked == [("run", "checkout", "data-restore", asked, BY)]
+    assert (await post(world, "services/checkout/run", {"reason": "x"}))[0] == 400
 
 
 async def test_pause_and_resume_of_one_service_and_of_all(world: World) -> None:

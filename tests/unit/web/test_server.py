@@ -54,12 +54,6 @@ async def test_405_names_what_is_allowed(world: World) -> None:
     assert b"use GET or POST" in body
 
 
-@pytest.mark.parametrize("path", ["/api/v1/incidents/x/tick", "/api/v1/services/checkout/run"])
-async def test_what_belongs_to_later_work_is_not_there(world: World, path: str) -> None:
-    status, _, _ = await get(world, path, "POST")
-    assert status == 404
-
-
 @pytest.mark.parametrize(
     ("error", "status", "detail"),
     [

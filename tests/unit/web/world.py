@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from rollbackd.clock import SystemClock
+from rollbackd.flow.by_hand import Wish
 from rollbackd.flow.doctor import Diagnosis
 from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.pinned import Pinned
@@ -54,6 +55,7 @@ class StandIn:
     incident: Incident = field(default_factory=incident)
     created: bool = True
     resumed: bool = True
+    planned: Plan = PLAN
     raises: Exception | None = None
     refusal: Refusal | None = None
     asked: list[tuple[object, ...]] = field(default_factory=list)
@@ -91,14 +93,20 @@ class StandIn:
         self._ask("resume", service, by.name)
         return self.resumed
 
-    async def plan(self, service: str, *, to: str | None = None) -> Plan:
-        self._ask("plan", service, to)
-        return PLAN
+    async def tick(self, incident_id: str, step: str, *, by: Caller) -> Incident:
+        self._ask("tick", incident_id, step, by.name)
+        return self.incident
 
-    async def rollback(
-        self, service: str, *, to: str | None, plan: str | None, reason: str, reason_code: str | None, while_paused: bool, by: Caller
-    ) -> Incident:
-        self._ask("rollback", service, to, plan, reason, reason_code, while_paused, by.name)
+    async def plan(self, service: str, *, to: str | None = None, runbook: str | None = None) -> Plan:
+        self._ask("plan", service, to, runbook)
+        return self.planned
+
+    async def rollback(self, service: str, wish: Wish, *, by: Caller) -> Incident:
+        self._ask("rollback", service, wish, by.name)
+        return self.incident
+
+    async def run(self, service: str, runbook: str, wish: Wish, *, by: Caller) -> Incident:
+        self._ask("run", service, runbook, wish, by.name)
         return self.incident
 
     async def record_release(self, report: ReleaseReport, *, by: Caller) -> tuple[Release, bool]:
@@ -178,6 +186,7 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
                     in_use=in_use,
                     store=store,
                     operator=operator,
+                    by_hand=operator,
                     reporting=reporting,
                     webhook=Webhook(
                         store=store,
