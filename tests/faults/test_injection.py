@@ -70,7 +70,7 @@ class TestRow48:
         assert all(re.fullmatch(r"state/reports/[a-z0-9-]{1,64}\.(md|json)", name) for name in reports), reports
 
     def test_row_48_a_version_is_one_segment_of_a_url(self, hostile_story: Heard) -> None:
-        assert hostile_story.urls == ["/deployed/registry.example%2F..%2Fapp@pwned.example:8443%2Fv1%2Bx?v=v1"]
+        assert hostile_story.urls == ["/deployed/registry.example%2F..%2Fapp%40pwned.example%3A8443%2Fv1%2Bx?v=v1"]
 
     def test_row_48_what_could_become_an_argument_is_refused_when_it_is_recorded(self, hostile_story: Heard) -> None:
         allowed = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,255}")
