@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,7 +55,7 @@ class ProcessWorld(World):
         with (self.directory / "daemon.log").open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
                 *self.under, sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
-                stdout=log, stderr=log, env={**os.environ, "ROLLBACKD_FAILPOINT": self.failpoint, **self.environment},
+                stdout=log, stderr=log, env={**os.environ, "PYTHONFAULTHANDLER": "1", "ROLLBACKD_FAILPOINT": self.failpoint, **self.environment},
             )  # fmt: skip
 
     async def ready(self) -> None:
@@ -93,11 +94,17 @@ class ProcessWorld(World):
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """TERM, and wait for its end."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
+        """TERM, and wait for its end; one that does not come to it is made to say where it is."""
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.terminate()
+        try:
             async with asyncio.timeout(_PATIENCE):
                 await self.process.wait()
+        except TimeoutError:
+            self.process.send_signal(signal.SIGABRT)
+            await self.process.wait()
+            raise AssertionError(f"the daemon did not stop: {self.log[-20_000:]}") from None
 
     async def logged(self, event: str) -> None:
         """Once the daemon has said so."""
