@@ -53,9 +53,10 @@ class ProcessWorld(World):
     async def launch(self) -> None:
         config = self.write_config(port=self._port)
         with (self.directory / "daemon.log").open("ab") as log:
+            environment = {**os.environ, "PYTHONFAULTHANDLER": "1", "ROLLBACKD_FAILPOINT": self.failpoint, **self.environment}
             self.process = await asyncio.create_subprocess_exec(
                 *self.under, sys.executable, "-m", "rollbackd", "serve", "--config", str(config),
-                stdout=log, stderr=log, env={**os.environ, "PYTHONFAULTHANDLER": "1", "ROLLBACKD_FAILPOINT": self.failpoint, **self.environment},
+                stdout=log, stderr=log, env=environment,
             )  # fmt: skip
 
     async def ready(self) -> None:

@@ -5,8 +5,8 @@ import errno
 import os
 import resource
 import subprocess
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,31 @@ async def answered(asked: Awaitable[Any]) -> bool:
     return False
 
 
+@asynccontextmanager
+async def newcomers(world: ProcessWorld) -> AsyncIterator[None]:
+    """Whatever the world asks for meanwhile, it asks on a connection of its own, which takes a descriptor."""
+    kept = world.http
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as newcomer:
+        world.http = newcomer
+        try:
+            yield
+        finally:
+            world.http = kept
+
+
 async def test_row_70_without_descriptors_nothing_is_half_begun_and_it_goes_on_when_there_are_some(tmp_path: Path) -> None:
     async with ProcessWorld(tmp_path, give_up_after="2m", recheck_every="200ms") as world:
         await bad_release(world)
         async with asyncio.timeout(20):
             while not world.prometheus.asked:  # noqa: ASYNC110 - what it loads when it first asks is loaded
                 await asyncio.sleep(0.02)
-        with no_descriptor_left(world):
-            acknowledged = await answered(world.alert())
-            asked = len(world.prometheus.asked)
-            for _ in range(20):
-                await answered(world.get("/api/v1/status"))
-                await asyncio.sleep(0.1)
+        async with newcomers(world):
+            with no_descriptor_left(world):
+                acknowledged = await answered(world.alert())
+                asked = len(world.prometheus.asked)
+                for _ in range(20):
+                    await answered(world.get("/api/v1/status"))
+                    await asyncio.sleep(0.1)
         if not acknowledged:
             await world.alert()
 
