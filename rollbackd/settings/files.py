@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from rollbackd.errors import MisconfiguredError
+from rollbackd.settings.apprise_url import read_apprise_url
 from rollbackd.settings.document import Place
 from rollbackd.settings.problems import Problems
 from rollbackd.settings.secrets import locate, read_secret, read_tokens
@@ -19,6 +20,9 @@ class Files:
 
     def secret(self, name: str, place: Place) -> Path:
         return self._private(name, place, read_secret)
+
+    def apprise_url(self, name: str, place: Place) -> Path:
+        return self._private(name, place, read_apprise_url)
 
     def tokens(self, name: str, place: Place) -> Path:
         return self._private(name, place, read_tokens)

@@ -51,7 +51,8 @@ echo "deployed $1"
 class World:
     """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
     service, where None takes a setting out. `others` are more services, with all their settings; one tool and one measurement are theirs
-    as well. `server` are more settings of the listener, `runbooks` stand beside the quick one.
+    as well. `server` are more settings of the listener, `runbooks` stand beside the quick one, `top` beside
+    the services.
     """
 
     script = _TOOL
@@ -66,6 +67,7 @@ class World:
         others: Mapping[str, Mapping[str, Any]] | None = None,
         server: Mapping[str, Any] | None = None,
         runbooks: Sequence[Mapping[str, Any]] = (),
+        top: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -78,6 +80,7 @@ class World:
         self.others = others or {}
         self.server = server or {}
         self.runbooks = runbooks
+        self.top = top or {}
         self.token = secrets.token_hex(8)
         self.prometheus = FakePrometheus()
         self.daemon: app.Daemon | None = None
@@ -155,6 +158,7 @@ class World:
                 },
                 **self.others,
             },
+            **self.top,
         }
         runbooks = self.directory / "runbooks"
         runbooks.mkdir(exist_ok=True)

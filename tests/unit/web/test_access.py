@@ -37,6 +37,7 @@ WHO_MAY: Final[dict[tuple[str, str], set[Role] | set[Role | None]]] = {
     ("POST", "/api/v1/incidents/{id}/tick"): DECIDERS,
     ("POST", "/api/v1/services/{name}/rollback"): DECIDERS,
     ("POST", "/api/v1/services/{name}/run"): DECIDERS,
+    ("POST", "/api/v1/notify/test"): DECIDERS,
     ("POST", "/api/v1/pause"): DECIDERS,
     ("POST", "/api/v1/resume"): DECIDERS,
     ("POST", "/-/reload"): DECIDERS,
