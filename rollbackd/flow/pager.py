@@ -24,7 +24,7 @@ from rollbackd.telemetry.redaction import harmless, register_secret
 
 IN_PROGRESS: Final = "RollbackInProgress"
 NEEDS_PERSON: Final = "RollbackNeedsPerson"
-LIVES: Final = timedelta(minutes=1)
+LIVES: Final = timedelta(seconds=45)
 """How long an alert stands after it was last sent."""
 _AGAIN: Final = timedelta(seconds=15)
 _WITHIN: Final = timedelta(seconds=10)

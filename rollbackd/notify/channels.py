@@ -90,6 +90,7 @@ async def _post(webhook: WebhookSettings, message: Message, letter: Letter, now:
 def _by_apprise(channel: Channel, severity: Severity, letter: Letter) -> None:
     """Blocks."""
     import apprise  # noqa: PLC0415 - see settings/apprise_url.py
+    from apprise.conversion import convert_between  # noqa: PLC0415
 
     if channel.url_file is None:
         raise AssertionError(f"channel {channel.name} has no Apprise URL")
@@ -99,17 +100,17 @@ def _by_apprise(channel: Channel, severity: Severity, letter: Letter) -> None:
     service = apprise.Apprise.instantiate(url, asset=asset)
     if service is None:
         raise AssertionError("it was known a moment ago")
-    name = str(service.service_name)
+    # By ourselves and not by Apprise.notify(), which has threads of its own: the exit would wait for one whose server answers never.
+    name, form = str(service.service_name), service.resolve_format(apprise.NotifyFormat.TEXT)
+    title, body = escaping.plain(letter.title, name), escaping.plain(letter.body, name)
+    if service.title_maxlen <= 0:  # there is no place for a title: it becomes part of the body
+        title = convert_between(apprise.NotifyFormat.TEXT, form, title)  # type: ignore[no-untyped-call]
     why = _Warnings()
     logger = logging.getLogger("apprise")
     logger.addHandler(why)
     try:
-        taken = service.notify(
-            body=escaping.plain(letter.body, name),
-            title=escaping.plain(letter.title, name),
-            notify_type=_TYPES[severity],
-            body_format=apprise.NotifyFormat.TEXT,
-        )
+        body = convert_between(apprise.NotifyFormat.TEXT, form, body)  # type: ignore[no-untyped-call]
+        taken = service.notify(body=body, title=title, notify_type=_TYPES[severity], body_format=form)
     except Exception as e:
         raise TemporaryError(f"{name}: {harmless(str(e) or type(e).__name__)}") from e
     finally:

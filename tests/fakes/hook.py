@@ -1,7 +1,7 @@
 """Somebody who is told things by HTTP: keeps each request, and answers as the test says."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,9 +16,8 @@ class Got:
     body: bytes
 
     @property
-    def json(self) -> dict[str, Any]:
-        found: dict[str, Any] = orjson.loads(self.body)
-        return found
+    def json(self) -> Any:
+        return orjson.loads(self.body)
 
 
 class Hook:
@@ -49,13 +48,17 @@ class Hook:
         self._closing.set()
         await self._runner.cleanup()
 
-    async def reached(self, count: int, *, patience: float = 30) -> list[Got]:
+    async def reached(self, count: int) -> list[Got]:
         """What was taken, once it is so much."""
+        await self.until(lambda: len(self.taken) >= count)
+        return self.taken
+
+    async def until(self, is_so: Callable[[], bool], *, patience: float = 30) -> None:
+        """Asked anew with each request."""
         async with asyncio.timeout(patience):
-            while len(self.taken) < count:
+            while not is_so():
                 self._news.clear()
                 await self._news.wait()
-        return self.taken
 
     async def _take(self, request: web.Request) -> web.Response:
         got = Got(request.path, dict(request.headers), await request.read())

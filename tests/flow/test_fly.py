@@ -173,7 +173,7 @@ async def test_a_bad_release_on_fly_is_rolled_back_by_the_shipped_config(staging
     assert effects.read_bytes() == b"deploy\0--app\0" + APP.encode() + b"\0--image\0" + GOOD.encode() + b"\0--yes\0\0"
     assert staging.fly.running(APP) == {GOOD}
 
-    told = orjson.dumps(incident) + (staging.directory / "state" / "reports" / f"{incident['id']}.md").read_bytes()
+    told = orjson.dumps(incident) + (await staging.report(incident["id"])).encode()
     assert not any(token.encode() in told for token in TOKENS.values())
 
 

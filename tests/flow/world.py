@@ -346,6 +346,14 @@ class World:
     async def closed(self, *, nth: int = 1) -> Mapping[str, Any]:
         return await self.reached("closed", nth=nth)
 
+    async def report(self, incident_id: str) -> str:
+        """The file, once it is there: it is written after the incident is closed."""
+        path = self.directory / "state" / "reports" / f"{incident_id}.md"
+        async with asyncio.timeout(_PATIENCE):
+            while not path.exists():  # noqa: ASYNC110 - a file tells nobody
+                await asyncio.sleep(0.02)
+        return path.read_text()
+
     async def step_ended(self, step: str) -> None:
         """Once an attempt of this step has an outcome."""
         async with asyncio.timeout(_PATIENCE):
