@@ -244,7 +244,7 @@ async def running(
 
         aftercare = Aftercare(services=in_use.services, store=store, sources=sources, collector=collector, teller=teller, clock=clock)
         await conductor.start()
-        _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reporting, reloads)
+        _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reporting, reloads, courier)
         for client in in_use.clients.values():
             supervisor.spawn("warm up", client.warm_up())
         for name, goes_on in {
@@ -367,6 +367,7 @@ def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and th
     aftercare: Aftercare,
     reporting: Reporting,
     reloads: Reloads,
+    courier: Courier,
 ) -> None:
     """What is looked after from time to time, and never urgent."""
 
@@ -379,6 +380,7 @@ def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and th
     schedule.every("aftercare", _SWEEP_EVERY, aftercare.sweep)
     schedule.every("clients", _SWEEP_EVERY, reloads.sweep)
     schedule.every("purge", _PURGE_EVERY, purge)
+    schedule.every("messages given up", _PURGE_EVERY, courier.give_up)
 
 
 def _secret(path: str) -> str:

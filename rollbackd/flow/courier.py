@@ -75,7 +75,7 @@ class Courier:
                 self._rounds[name].news.set()
 
     async def run(self) -> None:
-        """For ever: a task for each channel of the config in use, and an end to what has waited for a day."""
+        """For ever: a task for each channel of the config in use."""
         trouble = Trouble()
         while True:
             for channel in self._settings().channels:
@@ -83,7 +83,7 @@ class Courier:
                     self._rounds[channel.name] = _Round()
                     self._supervisor.spawn(f"channel {channel.name}", self._serve(channel.name))
             try:
-                await self._look()
+                self._metrics.messages_wait({one.channel: one.oldest for one in await self.deliveries()})
                 trouble = Trouble()
             except RollbackdError as e:
                 trouble = trouble.after(e)
@@ -103,6 +103,13 @@ class Courier:
             )
             for one in found
         )
+
+    async def give_up(self) -> None:
+        """What no channel has taken for a day is of no use any more; nor is what waits for a channel that is in no config."""
+        now = self._clock.now()
+        for name, count in (await self._store.outbox.give_up(now - GIVEN_UP_AFTER, now)).items():
+            _log.error("messages_given_up", channel=name, messages=count, after_hours=GIVEN_UP_AFTER // timedelta(hours=1))
+            self._metrics.messages_given_up(name, count)
 
     async def test(self, name: str | None) -> dict[str, str]:
         """Send a message that says so to one channel, or to all, now and beside the outbox: why it was not taken, by channel, or "".
@@ -125,13 +132,6 @@ class Courier:
         except TemporaryError as e:
             return str(e)
         return ""
-
-    async def _look(self) -> None:
-        now = self._clock.now()
-        for name, count in (await self._store.outbox.give_up(now - GIVEN_UP_AFTER, now)).items():
-            _log.error("messages_given_up", channel=name, messages=count, after_hours=GIVEN_UP_AFTER // timedelta(hours=1))
-            self._metrics.messages_given_up(name, count)
-        self._metrics.messages_wait({one.channel: one.oldest for one in await self.deliveries()})
 
     def _channel(self, name: str) -> Channel | None:
         return next((channel for channel in self._settings().channels if channel.name == name), None)

@@ -24,7 +24,7 @@ from rollbackd.model.message import Message
 from rollbackd.notify import escaping
 from rollbackd.notify.words import Letter
 from rollbackd.outward import as_written, session
-from rollbackd.settings.apprise_url import read_apprise_url
+from rollbackd.settings.apprise_url import is_web_address, read_apprise_url
 from rollbackd.settings.effective import Channel, WebhookSettings
 from rollbackd.settings.secrets import read_secret
 from rollbackd.telemetry.redaction import harmless, harmless_data, register_secret
@@ -50,6 +50,8 @@ async def send(channel: Channel, message: Message, letter: Letter, now: datetime
         async with asyncio.timeout(WITHIN.total_seconds()):
             if channel.webhook is not None:
                 await _post(channel.webhook, message, letter, now)
+            elif channel.url_file is not None and is_web_address(url := read_apprise_url(channel.url_file)):
+                await _post(WebhookSettings(url=register_secret(url).reveal()), message, letter, now)
             elif channel.url_file is not None:
                 await _in_a_thread(lambda: _by_apprise(channel, message.severity, letter), f"notify {channel.name}")
     except TimeoutError as e:

@@ -22,7 +22,11 @@ class Files:
         return self._private(name, place, read_secret)
 
     def apprise_url(self, name: str, place: Place) -> Path:
-        return self._private(name, place, read_apprise_url)
+        """What Apprise does not know is a warning: that nobody can be told keeps no rollback from being made."""
+        path = self._private(name, place, read_secret)
+        if not self._wrong(path, read_secret) and (wrong := self._wrong(path, read_apprise_url)):
+            self._problems.warn(place, wrong)
+        return path
 
     def tokens(self, name: str, place: Place) -> Path:
         return self._private(name, place, read_tokens)

@@ -48,6 +48,14 @@ echo "deployed $1"
 """
 
 
+async def written(path: Path) -> str:
+    """What is in the file, once it is there."""
+    async with asyncio.timeout(_PATIENCE):
+        while not path.exists():  # noqa: ASYNC110, ASYNC240 - a file tells nobody
+            await asyncio.sleep(0.02)
+    return path.read_text()  # noqa: ASYNC240
+
+
 class World:
     """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
     service, where None takes a setting out. `others` are more services, with all their settings; one tool and one measurement are theirs
@@ -348,11 +356,7 @@ class World:
 
     async def report(self, incident_id: str) -> str:
         """The file, once it is there: it is written after the incident is closed."""
-        path = self.directory / "state" / "reports" / f"{incident_id}.md"
-        async with asyncio.timeout(_PATIENCE):
-            while not path.exists():  # noqa: ASYNC110 - a file tells nobody
-                await asyncio.sleep(0.02)
-        return path.read_text()
+        return await written(self.directory / "state" / "reports" / f"{incident_id}.md")
 
     async def step_ended(self, step: str) -> None:
         """Once an attempt of this step has an outcome."""

@@ -136,6 +136,13 @@ async def test_what_a_webhook_does_not_take_is_tried_again(status: int, header: 
     assert [one.path for one in hook.got] == ["/hook"]
 
 
+async def test_a_plain_web_address_in_the_file_is_a_webhook(tmp_path: Path) -> None:
+    async with Hook() as hook:
+        await send(by_url(tmp_path, hook.url), MESSAGE, LETTER, NOW)
+    assert hook.taken[0].json["id"] == "m1"
+    assert redact(f"at {hook.url}") == "at [redacted]"
+
+
 async def test_nobody_there(tmp_path: Path) -> None:
     gone = Channel(name="hook", webhook=WebhookSettings(url=f"http://127.0.0.1:{free_port()}/"))
     with pytest.raises(TemporaryError, match="connect"):
