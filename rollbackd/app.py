@@ -27,6 +27,7 @@ from rollbackd.flow.bell import Bell
 from rollbackd.flow.by_hand import ByHand
 from rollbackd.flow.collect import Collector
 from rollbackd.flow.conductor import Conductor, Stations
+from rollbackd.flow.courier import Courier
 from rollbackd.flow.desk import Desk
 from rollbackd.flow.doctor import Doctor
 from rollbackd.flow.emergency import Emergency
@@ -34,6 +35,7 @@ from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
 from rollbackd.flow.operator import Operator
+from rollbackd.flow.pager import Pager
 from rollbackd.flow.pinned import Pinned
 from rollbackd.flow.progress import Progress
 from rollbackd.flow.readiness import Examiner, recorded
@@ -129,7 +131,7 @@ async def running(
         pinned = Pinned(store)
         bell = Bell()
         reporting = Reporting(store=store, pinned=pinned, settings=in_use.settings, directory=store.directory / "reports", clock=clock)
-        teller = Teller(sentry)
+        courier, teller = _telling(sentry, in_use=in_use, store=store, supervisor=supervisor, metrics=metrics, clock=clock)
         story = Story(metrics=metrics, teller=teller, reporting=reporting, clock=clock)
         collector = Collector(
             services=in_use.services, store=store, measurer=measurer, sources=sources, prober=prober, serving_since=serving_since
@@ -221,6 +223,7 @@ async def running(
                 store=store,
                 operator=operator,
                 by_hand=by_hand,
+                courier=courier,
                 webhook=webhook,
                 metrics=metrics,
                 clock=clock,
@@ -241,7 +244,7 @@ async def running(
 
         aftercare = Aftercare(services=in_use.services, store=store, sources=sources, collector=collector, teller=teller, clock=clock)
         await conductor.start()
-        _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reporting, reloads)
+        _schedule_sweeps(schedule, in_use, store, clock, reopen, aftercare, reporting, reloads, courier)
         for client in in_use.clients.values():
             supervisor.spawn("warm up", client.warm_up())
         for name, goes_on in {
@@ -249,6 +252,8 @@ async def running(
             "own time": timekeeper.run(in_use.services),
             "event loop lag": measure_lag(metrics, clock),
             "watchdog": sdnotify.feed_watchdog(systemd, clock, progress=partial(_go_on, conductor.progress, store)),
+            "courier": courier.run(),
+            "pager": Pager(store=store, settings=in_use.settings, clock=clock).run(),
             "reloads": reloads.run(reload_asked or asyncio.Event()),
         }.items():
             supervisor.spawn(name, goes_on)
@@ -270,6 +275,13 @@ async def running(
         )
         _log.info("stopping")
         await runs.stop(grace=in_use.settings().shutdown_grace)
+
+
+def _telling(
+    sentry: Sentry | None, *, in_use: InUse, store: Store, supervisor: Supervisor, metrics: Metrics, clock: Clock
+) -> tuple[Courier, Teller]:
+    courier = Courier(store=store, settings=in_use.settings, supervisor=supervisor, metrics=metrics, clock=clock)
+    return courier, Teller(sentry, courier.post)
 
 
 async def _go_on(progress: Progress, store: Store) -> None:
@@ -355,6 +367,7 @@ def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and th
     aftercare: Aftercare,
     reporting: Reporting,
     reloads: Reloads,
+    courier: Courier,
 ) -> None:
     """What is looked after from time to time, and never urgent."""
 
@@ -367,6 +380,7 @@ def _schedule_sweeps(  # noqa: PLR0917 - each is a thing of its own kind, and th
     schedule.every("aftercare", _SWEEP_EVERY, aftercare.sweep)
     schedule.every("clients", _SWEEP_EVERY, reloads.sweep)
     schedule.every("purge", _PURGE_EVERY, purge)
+    schedule.every("messages given up", _PURGE_EVERY, courier.give_up)
 
 
 def _secret(path: str) -> str:

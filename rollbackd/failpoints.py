@@ -26,6 +26,8 @@ FAILPOINTS: Final = frozenset({
     "rollback.after_last_step",
     "watch.before_outcome",
     "incident.after_close",
+    "message.after_put",
+    "message.after_sent",
 })  # fmt: skip
 
 ENVIRONMENT_VARIABLE: Final = "ROLLBACKD_FAILPOINT"

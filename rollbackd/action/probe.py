@@ -13,13 +13,13 @@ from jmespath.exceptions import JMESPathError
 
 from rollbackd.action import placeholders
 from rollbackd.action.commands import Commands
-from rollbackd.action.http_client import as_written, session
 from rollbackd.action.output import Cleaner
 from rollbackd.clock import Clock
 from rollbackd.errors import RollbackdError
 from rollbackd.model.measurement import Reading
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.runbook import HttpAsk, Probe, PromqlAsk, RunAsk
+from rollbackd.outward import as_written, session
 
 _LONGEST_BODY: Final = 1 << 20
 _MOST_ANSWERS: Final = 1000  # machines of one service; each answer costs time in which nothing else is done

@@ -32,6 +32,7 @@ from rollbackd.web.shapes import (
     RouteShape,
     ServicePage,
     StatusShape,
+    TestedPage,
 )
 
 TIMEOUT: Final = timedelta(seconds=30)
@@ -125,6 +126,9 @@ class Client:
 
     async def resume(self, body: Body) -> ResumedShape:
         return await self._json(ResumedShape, "POST", "resume", body=body)
+
+    async def notify_test(self, body: Body) -> TestedPage:
+        return await self._json(TestedPage, "POST", "notify/test", body=body)
 
     async def releases(self, service: str) -> ReleasePage:
         return await self._json(ReleasePage, "GET", "releases", query={"service": service})

@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "change": ("change:change", "Record and list changes: what else than a release was altered."),
     "audit": ("audit:audit", "Who did or tried what, from where and why."),
     "backtest": ("backtest:backtest", "What would have been decided about past alerts."),
+    "notify": ("notify:notify", "The channels that people are told by."),
     "db": ("db:db", "The store: migrate, back up, check."),
     "doctor": ("doctor:doctor", "Would a rollback work now? Every service with every check."),
     "demo": ("demo:demo", "A real service is really deployed, breaks, and is really rolled back."),

@@ -74,6 +74,10 @@ def status(url: str, *, as_json: bool) -> int:
         click.echo(f"the clock of its machine was set: it is {span(timedelta(seconds=abs(ahead)))} {side} rollbackd's own time")
     for pause in daemon["pauses"]:
         click.echo(one_line(f"paused: {pause['scope']} until {pause['until'] or 'it is resumed'}: {pause['why']}"))
+    for channel in daemon["notify"]:
+        if channel["waiting"]:
+            waits = f"{channel['waiting']} messages wait, the oldest since {channel['oldest']}"
+            click.echo(one_line(f"channel {channel['channel']}: {waits}: {channel['error'] or 'being delivered'}"))
     for one in services["items"]:
         if warning := _not_ready(one["readiness"]):
             click.echo(one_line(warning))

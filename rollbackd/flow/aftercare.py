@@ -8,6 +8,7 @@ from rollbackd.clock import Clock
 from rollbackd.flow import plans
 from rollbackd.flow.collect import Collector
 from rollbackd.model.incident import Incident, Severity
+from rollbackd.model.message import Topic
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.release import Mark, Release, ReleaseKind
 from rollbackd.notify.teller import Teller
@@ -43,7 +44,7 @@ class Aftercare:
             seen = await self._seen(incident, policy)
             if seen:
                 text = f"{incident.service}: {incident.suspect}, rolled back in {incident.id}, is back ({seen}): stop what releases it"
-                await self._teller.tell(incident, Severity.CRITICAL, text)
+                await self._teller.tell(incident, Severity.CRITICAL, text, Topic.BAD_IS_BACK)
                 await self._store.timeline.append(incident.id, NewEntry(IS_BACK, text), now)
 
     async def _seen(self, incident: Incident, policy: ServicePolicy) -> str:

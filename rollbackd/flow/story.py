@@ -67,6 +67,8 @@ class Story:
             self._metrics.acted((self._clock.now() - now.delivered_at).total_seconds())
         if now.phase in {Phase.PROPOSED, Phase.ESCALATED} and now.told_with is None:
             await self._teller.tell(now, Severity.WARNING, phase_sentence(now))
+        elif now.phase is Phase.ROLLING_BACK:
+            await self._teller.tell(now, Severity.INFO, phase_sentence(now))
 
     async def closed(self, incident: Incident, *, with_report: bool) -> None:
         """The last word on an incident; said again after a crash, with the same id, rather than never.

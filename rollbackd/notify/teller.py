@@ -1,24 +1,35 @@
-"""Tells the channels about an incident: the log always, Sentry from a warning on."""
+"""Tells people about an incident: the log always, the channels through the outbox, Sentry from a warning on."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from rollbackd.model.incident import Incident, Severity
+from rollbackd.model.message import Message, Topic
 from rollbackd.notify.sentry import Sentry
 
 _log: Final = structlog.get_logger("notice")
 _LEVELS: Final = {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "critical"}
 
 
+async def _nobody(_message: Message) -> None: ...
+
+
 class Teller:
-    """Telling the same again, as after a crash, is harmless: everything carries the incident's id."""
+    """Telling the same again, as after a crash, is harmless: the channels get it once an id, and all else carries the incident's."""
 
-    def __init__(self, sentry: Sentry | None = None) -> None:
+    def __init__(self, sentry: Sentry | None = None, post: Callable[[Message], Awaitable[None]] = _nobody) -> None:
+        """`post` keeps a message for the channels, and returns when it is durable."""
         self._sentry = sentry
+        self._post = post
 
-    async def tell(self, incident: Incident, severity: Severity, text: str) -> None:
-        """`text` is one line for a person. Nothing here waits for a network, and nothing raises."""
+    async def tell(self, incident: Incident, severity: Severity, text: str, topic: Topic | None = None) -> None:
+        """`text` is one line for a person, `topic` what it is about if not how the incident stands. Nothing here waits for a network.
+
+        Raises as the store does: then it has to be told again.
+        """
+        await self._post(Message.of(incident, severity, text, topic))
         tags = {
             name: str(value)
             for name, value in (

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from rollbackd.model.incident import Severity
 from rollbackd.model.policy import ServicePolicy
 from rollbackd.model.runbook import Runbook
 
@@ -58,6 +59,29 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookSettings:
+    url: str
+    secret_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """Either `url_file`, which holds an Apprise URL, or `webhook`."""
+
+    name: str
+    url_file: Path | None = None
+    webhook: WebhookSettings | None = None
+    min_severity: Severity = Severity.INFO
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertmanagerSettings:
+    url: str
+    token_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SentrySettings:
     dsn_file: Path
     environment: str | None = None
@@ -73,6 +97,8 @@ class Settings:
     store_url: str
     services: Mapping[str, ServicePolicy]
     contacts: tuple[Contact, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    alertmanager: AlertmanagerSettings | None = None
     sentry: SentrySettings | None = None
     report_language: str = "en"
     retention: timedelta = timedelta(days=90)

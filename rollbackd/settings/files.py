@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from rollbackd.errors import MisconfiguredError
+from rollbackd.settings.apprise_url import read_apprise_url
 from rollbackd.settings.document import Place
 from rollbackd.settings.problems import Problems
 from rollbackd.settings.secrets import locate, read_secret, read_tokens
@@ -19,6 +20,13 @@ class Files:
 
     def secret(self, name: str, place: Place) -> Path:
         return self._private(name, place, read_secret)
+
+    def apprise_url(self, name: str, place: Place) -> Path:
+        """What Apprise does not know is a warning: that nobody can be told keeps no rollback from being made."""
+        path = self._private(name, place, read_secret)
+        if not self._wrong(path, read_secret) and (wrong := self._wrong(path, read_apprise_url)):
+            self._problems.warn(place, wrong)
+        return path
 
     def tokens(self, name: str, place: Place) -> Path:
         return self._private(name, place, read_tokens)

@@ -8,7 +8,7 @@ from rollbackd.settings.document import Place
 from rollbackd.settings.problems import Problems
 from rollbackd.settings.schema import ConfigFile, ServiceSettings
 
-_TOP: Final = ("units", "notify")
+_TOP: Final = ("units",)
 _OF_THE_DAEMON: Final = ("retention", "shutdown_grace")
 
 
@@ -28,8 +28,6 @@ def warn(config: ConfigFile, root: Place, services: Iterable[tuple[ServiceSettin
 def _warn_settings(section: ServiceSettings, place: Place, problems: Problems) -> None:
     if section.while_rolling is WhileRolling.ABORT:
         _warn("while_rolling: abort", place / "while_rolling", problems)
-    if section.on_failure is not None and section.on_failure.auto:
-        _warn("on_failure.auto", place / "on_failure" / "auto", problems)
 
 
 def _warn(what: str, place: Place, problems: Problems) -> None:

@@ -5,9 +5,22 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from rollbackd.model.incident import Severity
 from rollbackd.settings import schema
 from rollbackd.settings.document import Place
-from rollbackd.settings.effective import Contact, Person, PrometheusServer, Role, SentrySettings, ServerSettings, Settings, TlsSettings
+from rollbackd.settings.effective import (
+    AlertmanagerSettings,
+    Channel,
+    Contact,
+    Person,
+    PrometheusServer,
+    Role,
+    SentrySettings,
+    ServerSettings,
+    Settings,
+    TlsSettings,
+    WebhookSettings,
+)
 from rollbackd.settings.files import Files
 from rollbackd.settings.judging import Judging
 from rollbackd.settings.layers import Layered, overlay
@@ -61,7 +74,6 @@ class Resolver:
         policies = {name: ServiceResolver(service, around).policy() for name, service in layered.items()}
         self._check_services()
         self._check_units()
-        self._check_notify()
         settings = Settings(
             path=self._written.path.absolute(),
             server=self._server(),
@@ -70,7 +82,9 @@ class Resolver:
             prometheus=servers,
             store_url=config.store.url,
             services={name: policy for name, policy in policies.items() if policy is not None},
-            contacts=tuple(Contact(role=contact.role, name=contact.name, channel=contact.channel) for contact in config.contacts),
+            contacts=self._contacts(),
+            channels=self._channels(),
+            alertmanager=self._alertmanager(),
             sentry=self._sentry(),
             report_language=config.report.language,
             retention=config.defaults.retention,
@@ -178,9 +192,44 @@ class Resolver:
                         place = self._root / "units" / unit / key / position
                         self._problems.error(place, f"unknown service {service!r}: {unknown(service, named)}")
 
-    def _check_notify(self) -> None:
-        for position, channel in enumerate(self._config.notify):
-            self._files.secret(channel.url_file, self._root / "notify" / position / "url_file")
+    def _contacts(self) -> tuple[Contact, ...]:
+        named = {channel.name for channel in self._config.notify}
+        for position, contact in enumerate(self._config.contacts):
+            if contact.channel is not None and contact.channel not in named:
+                place = self._root / "contacts" / position / "channel"
+                self._problems.error(place, f"unknown channel {contact.channel!r}: {unknown(contact.channel, named)}")
+        return tuple(Contact(role=contact.role, name=contact.name, channel=contact.channel) for contact in self._config.contacts)
+
+    def _channels(self) -> tuple[Channel, ...]:
+        channels: dict[str, Channel] = {}
+        for position, section in enumerate(self._config.notify):
+            place = self._root / "notify" / position
+            if section.name in channels:
+                self._problems.error(place / "name", f"{section.name!r} is there twice: channels are told apart by their names")
+            if (section.url_file is None) is (section.webhook is None):
+                self._problems.error(place, "a channel has either url_file, with an Apprise URL in it, or webhook: write one of the two")
+            channels[section.name] = Channel(
+                name=section.name,
+                url_file=None if section.url_file is None else self._files.apprise_url(section.url_file, place / "url_file"),
+                webhook=self._webhook(section.webhook, place / "webhook"),
+                min_severity=Severity(section.min_severity),
+                language=section.language or self._config.report.language,
+            )
+        return tuple(channels.values())
+
+    def _webhook(self, section: schema.Webhook | None, place: Place) -> WebhookSettings | None:
+        if section is None:
+            return None
+        secret_file = None if section.secret_file is None else self._files.secret(section.secret_file, place / "secret_file")
+        return WebhookSettings(url=section.url, secret_file=secret_file)
+
+    def _alertmanager(self) -> AlertmanagerSettings | None:
+        section = self._config.alertmanager
+        if section is None:
+            return None
+        place = self._root / "alertmanager" / "token_file"
+        token_file = None if section.token_file is None else self._files.secret(section.token_file, place)
+        return AlertmanagerSettings(url=section.url, token_file=token_file)
 
 
 def _is_loopback(host: str) -> bool:

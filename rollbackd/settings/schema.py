@@ -240,10 +240,28 @@ class Contact(Section):
     channel: Line | None = None
 
 
+class Webhook(Section):
+    """Any HTTP receiver. With `secret_file` it can tell that the request is from here."""
+
+    url: Url
+    secret_file: FileName | None = None
+
+
 class Notify(Section):
+    """One channel: `url_file` holds an Apprise URL (a chat, e-mail, a pager), `webhook` is a receiver of one's own."""
+
     name: Line
-    url_file: FileName
+    url_file: FileName | None = None
+    webhook: Webhook | None = None
     min_severity: Literal["critical", "warning", "info"] = "info"
+    language: Literal["en", "zh"] | None = Field(default=None, description="that of the report, unless it is named")
+
+
+class Alertmanager(Section):
+    """Where rollbackd says that it is at work, so that the pager can be quiet for as long."""
+
+    url: Url
+    token_file: FileName | None = None
 
 
 class Sentry(Section):
@@ -280,6 +298,7 @@ class ConfigFile(Section):
     units: dict[Name, Unit] = Field(default_factory=dict)
     contacts: tuple[Contact, ...] = ()
     notify: tuple[Notify, ...] = ()
+    alertmanager: Alertmanager | None = None
     sentry: Sentry | None = None
     report: Report = Field(default_factory=Report)
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, selec
 from rollbackd.model.incident import Phase
 from rollbackd.model.release import Mark
 from rollbackd.store.database import Database
-from rollbackd.store.tables import alerts, changes, incidents, releases, snapshots
+from rollbackd.store.tables import alerts, changes, incidents, outbox, releases, snapshots
 
 INCIDENTS_AT_ONCE: Final = 20
 ROWS_AT_ONCE: Final = 1_000
@@ -40,6 +40,8 @@ async def purge(database: Database, before: datetime) -> int:
     for service in await database.read(_with_too_many_releases):
         while batch := await database.write(partial(_purge_releases, service=service)):
             purged += batch
+    while await database.write(partial(_purge_messages, before=before)):
+        pass
     await database.execute(delete(snapshots).where(snapshots.c.used_at < before, snapshots.c.digest.not_in(select(incidents.c.snapshot))))
     return purged
 
@@ -59,6 +61,12 @@ def _purge_incidents(connection: Connection, *, before: datetime) -> int:
 def _purge_changes(connection: Connection, *, before: datetime) -> int:
     old = select(changes.c.arrival).where(changes.c.at < before).limit(ROWS_AT_ONCE)
     return connection.execute(delete(changes).where(changes.c.arrival.in_(old))).rowcount
+
+
+def _purge_messages(connection: Connection, *, before: datetime) -> int:
+    """Nothing waits as long as anything is kept: what is old was delivered or given up."""
+    old = select(outbox.c.arrival).where(outbox.c.at < before).order_by(outbox.c.arrival).limit(ROWS_AT_ONCE)
+    return connection.execute(delete(outbox).where(outbox.c.arrival.in_(old))).rowcount
 
 
 def _with_too_many_changes(connection: Connection) -> list[str]:

@@ -21,6 +21,7 @@ from rollbackd.store.database import Database
 from rollbackd.store.fleet import Fleet
 from rollbackd.store.incidents import Incidents
 from rollbackd.store.looks import Looks
+from rollbackd.store.outbox import Outbox
 from rollbackd.store.pauses import Pauses
 from rollbackd.store.releases import Releases
 from rollbackd.store.snapshots import Snapshots
@@ -50,6 +51,7 @@ class Store:
         self.releases = Releases(database)
         self.changes = Changes(database)
         self.pauses = Pauses(database)
+        self.outbox = Outbox(database)
         self.audit = Audit(database)
         self.snapshots = Snapshots(database, clock)
 

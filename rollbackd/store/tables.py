@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     bindparam,
 )
 
@@ -27,6 +28,7 @@ from rollbackd.model.change import ChangeKind
 from rollbackd.model.decision import Decision
 from rollbackd.model.incident import Incident, Outcome, Phase
 from rollbackd.model.look import Look
+from rollbackd.model.message import Message
 from rollbackd.model.release import Release
 from rollbackd.store.columns import Code, Document, Instant
 
@@ -166,6 +168,22 @@ changes: Final = Table(
     UniqueConstraint("service", "at", "kind", "what", name="one_change"),
 )
 Index("changes_by_time", changes.c.at)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    Column("arrival", ArrivalNumber, primary_key=True),
+    Column("message_id", String(64), nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("delivered_at", Instant),
+    Column("given_up_at", Instant),
+    Column("record", Document(Message), nullable=False),
+    UniqueConstraint("message_id", "channel", name="one_message"),
+)
+_waits = and_(outbox.c.delivered_at.is_(None), outbox.c.given_up_at.is_(None))
+Index("outbox_by_channel", outbox.c.channel, outbox.c.arrival)
+Index("outbox_waiting", outbox.c.channel, outbox.c.arrival, sqlite_where=_waits)
 
 pauses: Final = Table(
     "pauses",

@@ -79,6 +79,18 @@ class Metrics:
             registry=registry,
         )
         self._modes = Gauge("rollbackd_service_mode", "1 for the mode that a service is in.", ["service", "mode"], registry=registry)
+        self._messages = Counter(
+            "rollbackd_notify_messages",
+            "Messages, by what became of them: each failed try counts, and what was never delivered is given up.",
+            ["channel", "result"],
+            registry=registry,
+        )
+        self._undelivered = Gauge(
+            "rollbackd_notify_oldest_undelivered_timestamp_seconds",
+            "When the oldest message that a channel has not taken yet was put; absent when none waits.",
+            ["channel"],
+            registry=registry,
+        )
         self._config_taken = Gauge(
             "rollbackd_config_last_reload_successful", "1 when the config in use is the one last read.", registry=registry
         )
@@ -147,6 +159,22 @@ class Metrics:
         self._modes.clear()
         for service, mode in modes.items():
             self._modes.labels(service, mode.value).set(1)
+
+    def message_delivered(self, channel: str) -> None:
+        self._messages.labels(channel, "delivered").inc()
+
+    def message_failed(self, channel: str) -> None:
+        self._messages.labels(channel, "failed").inc()
+
+    def messages_given_up(self, channel: str, count: int) -> None:
+        self._messages.labels(channel, "given_up").inc(count)
+
+    def messages_wait(self, oldest: Mapping[str, datetime | None]) -> None:
+        """Every channel of the config, with when the oldest message that waits was put."""
+        self._undelivered.clear()
+        for channel, at in oldest.items():
+            if at is not None:
+                self._undelivered.labels(channel).set(at.timestamp())
 
     def config_taken(self, at: datetime) -> None:
         """At the start, and at each reload that went through."""

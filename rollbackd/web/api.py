@@ -128,6 +128,7 @@ async def status_of(deps: Deps) -> StatusShape:
         opened,
         pauses,
         [deps.readiness(name) for name in in_use.settings.services],
+        deliveries=await deps.courier.deliveries(),
     )
 
 

@@ -151,6 +151,10 @@ class ResumeBody(Body):
     service: Name | None = None
 
 
+class NotifyTestBody(Body):
+    channel: Name | None = None
+
+
 class NothingBody(Body):
     """The question says it all: no body, or `{}`."""
 

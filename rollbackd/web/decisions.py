@@ -21,6 +21,7 @@ from rollbackd.web.body import (
     ApproveBody,
     ChangeBody,
     MarkBody,
+    NotifyTestBody,
     PauseBody,
     ReasonBody,
     ReleaseBody,
@@ -30,7 +31,7 @@ from rollbackd.web.body import (
     TickBody,
 )
 from rollbackd.web.deps import DEPS
-from rollbackd.web.shapes import ChangeShape, IncidentRecord, PauseShape, ReleaseShape, ReloadedShape, ResumedShape
+from rollbackd.web.shapes import ChangeShape, IncidentRecord, PauseShape, ReleaseShape, ReloadedShape, ResumedShape, TestedPage
 
 
 async def record_release(request: web.Request, body: ReleaseBody) -> Answer[ReleaseShape] | Created[ReleaseShape]:
@@ -134,6 +135,12 @@ async def resume(request: web.Request, body: ResumeBody) -> Answer[ResumedShape]
     with _asked():
         resumed = await request.app[DEPS].operator.resume(body.service, by=caller(request))
     return Answer({"scope": body.service or "global", "resumed": resumed})
+
+
+async def notify_test(request: web.Request, body: NotifyTestBody) -> Answer[TestedPage]:
+    """Whether each channel takes a test message, now; one of them with `channel`."""
+    tried = await request.app[DEPS].courier.test(body.channel)
+    return Answer({"items": [{"channel": name, "delivered": not why, "error": why} for name, why in tried.items()]})
 
 
 async def reload(request: web.Request) -> Answer[ReloadedShape]:

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from rollbackd.clock import Clock
 from rollbackd.flow.by_hand import Wish
+from rollbackd.flow.courier import Delivery
 from rollbackd.flow.doctor import Diagnosis
 from rollbackd.flow.in_use import InUse
 from rollbackd.flow.reload import Changes, Refusal
@@ -63,12 +64,20 @@ class ByHand(Protocol):
     async def run(self, service: str, runbook: str, wish: Wish, *, by: Caller) -> Incident: ...
 
 
+class Courier(Protocol):
+    """Who brings messages to the channels."""
+
+    async def deliveries(self) -> tuple[Delivery, ...]: ...
+    async def test(self, name: str | None) -> dict[str, str]: ...  # why it was not taken, by channel; raises NotFoundError
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deps:
     in_use: InUse
     store: Store
     operator: Operator
     by_hand: ByHand
+    courier: Courier
     reporting: Reporting
     webhook: Webhook
     metrics: Metrics

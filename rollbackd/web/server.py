@@ -71,6 +71,7 @@ ROUTES: Final = (
     Route("POST", "/api/v1/incidents/{id}/tick", Access.DECIDE, decisions.tick),
     Route("POST", "/api/v1/services/{name}/rollback", Access.DECIDE, decisions.rollback),
     Route("POST", "/api/v1/services/{name}/run", Access.DECIDE, decisions.run),
+    Route("POST", "/api/v1/notify/test", Access.DECIDE, decisions.notify_test),
     Route("POST", "/api/v1/pause", Access.DECIDE, decisions.pause),
     Route("POST", "/api/v1/resume", Access.DECIDE, decisions.resume),
     Route("POST", "/-/reload", Access.DECIDE, decisions.reload),

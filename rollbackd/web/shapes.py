@@ -310,6 +310,26 @@ class ReloadedShape(TypedDict):
     warnings: list[str]
 
 
+class DeliveryShape(TypedDict):
+    """One channel. `oldest` is when the oldest message that it has not taken was put, `error` why its last try failed."""
+
+    channel: str
+    waiting: int
+    oldest: str | None
+    delivered_at: str | None
+    error: str
+
+
+class TestedShape(TypedDict):
+    channel: str
+    delivered: bool
+    error: str
+
+
+class TestedPage(TypedDict):
+    items: list[TestedShape]
+
+
 class StatusShape(TypedDict):
     version: str
     started_at: str
@@ -321,6 +341,7 @@ class StatusShape(TypedDict):
     incidents_open: list[IncidentShape]
     pauses: list[PauseShape]
     readiness: list[ReadinessSummary]
+    notify: list[DeliveryShape]
 
 
 class RouteShape(TypedDict):

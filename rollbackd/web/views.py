@@ -25,6 +25,7 @@ from rollbackd.web.shapes import (
     ChangeShape,
     CheckShape,
     ConfigShape,
+    DeliveryShape,
     EntryShape,
     IncidentInList,
     IncidentRecord,
@@ -40,6 +41,7 @@ from rollbackd.web.shapes import (
 )
 
 if TYPE_CHECKING:
+    from rollbackd.flow.courier import Delivery
     from rollbackd.web.deps import DaemonStatus  # at run time it would bring the whole daemon into a room of pure functions
 
 
@@ -272,6 +274,8 @@ def status(
     opened: Iterable[Incident],
     pauses: Iterable[PauseFacts],
     ready: Iterable[Readiness],
+    *,
+    deliveries: Iterable["Delivery"],
 ) -> StatusShape:
     summaries = [readiness.summary(one) for one in ready]
     return {
@@ -285,6 +289,17 @@ def status(
         "incidents_open": [incident(one, None) for one in opened],
         "pauses": [pause(one) for one in pauses],
         "readiness": summaries,
+        "notify": [delivery(one) for one in deliveries],
+    }
+
+
+def delivery(one: "Delivery") -> DeliveryShape:
+    return {
+        "channel": one.channel,
+        "waiting": one.waiting,
+        "oldest": _time(one.oldest),
+        "delivered_at": _time(one.delivered_at),
+        "error": one.error,
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from rollbackd.clock import SystemClock
 from rollbackd.model.policy import Mode
 from rollbackd.model.readiness import ReadinessVerdict
 from rollbackd.telemetry.metrics import Metrics
@@ -78,6 +79,7 @@ def test_the_rules_on_rollbackd_ask_for_metrics_that_it_has() -> None:
     metrics.query_failed("timeout")
     metrics.readiness("api", ReadinessVerdict.READY)
     metrics.serving({"api": Mode.AUTO})
+    metrics.messages_wait({"chat": SystemClock().now()})
     exposed = set(re.findall(r"^(rollbackd_\w+)", metrics.exposition()[0].decode(), re.MULTILINE))
     asked = set(re.findall(r"rollbackd_\w+", (RULES / "rollbackd.yml").read_text()))
     assert asked

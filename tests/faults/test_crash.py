@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from rollbackd.failpoints import FAILPOINTS
+from tests.fakes.hook import Hook
 from tests.faults.process_world import ProcessWorld
 
 DAY = timedelta(days=1)
@@ -24,8 +25,14 @@ async def bad_release(world: ProcessWorld) -> None:
 
 @pytest.mark.parametrize("failpoint", sorted(FAILPOINTS))
 async def test_rows_1_to_7_killed_at_every_write_and_boundary(tmp_path: Path, failpoint: str) -> None:
-    """Killed there once, started again: Alertmanager resends what was not acknowledged, the incident ends, each version ran once."""
-    async with ProcessWorld(tmp_path, watch={"duration": "30s", "interval": "200ms", "stable_for": "600ms"}) as world:
+    """Killed there once, started again: Alertmanager resends what was not acknowledged, the incident ends, each version ran once, and
+    a channel hears of each thing at least once, under one id.
+    """
+    watch = {"duration": "30s", "interval": "200ms", "stable_for": "600ms"}
+    async with (
+        Hook() as hook,
+        ProcessWorld(tmp_path, watch=watch, top={"notify": [{"name": "hook", "webhook": {"url": hook.url}}]}) as world,
+    ):
         await bad_release(world)
         await world.stop()
         world.failpoint = f"{failpoint}:kill"
@@ -46,6 +53,13 @@ async def test_rows_1_to_7_killed_at_every_write_and_boundary(tmp_path: Path, fa
         assert len(await world.incidents()) == 1
         assert [version for _, version in world.effects()] == ["v2", "v1"]
         assert [attempt["status"] for attempt in incident["attempts"]].count("succeeded") == 1
+        async with asyncio.timeout(20):
+            while "closed" not in {one.json["topic"] for one in hook.taken}:
+                await hook.reached(len(hook.taken) + 1)
+        ids: dict[str, set[str]] = {}
+        for one in hook.taken:
+            ids.setdefault(one.json["topic"], set()).add(one.headers["Idempotency-Key"])
+        assert {topic: len(each) for topic, each in ids.items()} in ({"rolling_back": 1, "closed": 1}, {"closed": 1})
 
 
 async def test_row_2_a_commit_that_was_not_answered_is_deduplicated(tmp_path: Path) -> None:

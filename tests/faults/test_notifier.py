@@ -1,6 +1,6 @@
-"""Row 71: nobody can be told, for Sentry is down, hangs or refuses. The rollback does not wait for it, nor does the stop (I9 I14).
+"""Row 71: nobody can be told, for Sentry or a channel is down, hangs or refuses. Neither the rollback nor the stop waits (I9 I14).
 
-Sentry is the one channel that there is; the log, the report and the console are no channels that can be down.
+So it is with a channel that refuses for an hour: what waits for it is brought when it takes something again, in order and once.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from rollbackd.demo.servers import free_port
+from tests.fakes.hook import Hook
 from tests.faults.process_world import ProcessWorld
 from tests.faults.test_crash import bad_release
 
@@ -71,3 +72,35 @@ async def test_row_71_a_rollback_does_not_wait_for_whoever_cannot_be_told(tmp_pa
         assert world.process is not None
         world.process.terminate()
         assert await world.died() == 0
+
+
+@pytest.mark.parametrize("kind", ["is down", "hangs", "refuses"])
+async def test_row_71_a_channel_is_told_in_order_and_once_when_it_listens_again(tmp_path: Path, kind: str) -> None:
+    async with Hook() as hook:
+        url = f"http://127.0.0.1:{free_port()}/" if kind == "is down" else hook.url
+        (tmp_path / "chat.url").write_text(url.replace("http:", "json:"))
+        (tmp_path / "chat.url").chmod(0o600)
+        dead = {"name": "dead", "url_file": "chat.url"} if kind == "is down" else {"name": "dead", "webhook": {"url": url}}
+        async with ProcessWorld(tmp_path, top={"notify": [dead]}) as world:
+            hook.status, hook.silent = (429, False) if kind == "refuses" else (200, kind == "hangs")
+            await bad_release(world)
+            await world.alert()
+            incident = await world.closed()
+            assert incident["outcome"] == "recovered"
+            assert world.versions() == ["v2", "v1"]
+            (stands,) = (await world.get("/api/v1/status"))["notify"]
+            assert (stands["channel"], stands["waiting"]) == ("dead", 2)
+            assert stands["oldest"] is not None
+            await world.stop()
+
+            hook.status, hook.silent = 200, False
+            (tmp_path / "chat.url").write_text(hook.url.replace("http:", "json:"))
+            await world.start()
+            told = await hook.reached(2)
+            assert len(told) == 2
+            if kind != "is down":
+                assert [one.json["topic"] for one in told] == ["rolling_back", "closed"]
+                assert len({one.headers["Idempotency-Key"] for one in told}) == 2
+            async with asyncio.timeout(20):
+                while (await world.get("/api/v1/status"))["notify"][0]["waiting"]:  # noqa: ASYNC110 - another process writes it down
+                    await asyncio.sleep(0.05)

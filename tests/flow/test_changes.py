@@ -109,7 +109,7 @@ async def test_the_report_lists_what_was_changed_before_the_incident_and_nothing
 
         facts = await world.get(f"/api/v1/incidents/{held['id']}/report?format=json")
         assert [one["what"] for one in facts["changes"]] == ["the flag", "the pool"]
-        report = (tmp_path / "state" / "reports" / f"{held['id']}.md").read_text()
+        report = await world.report(held["id"])
         table = report.split("## Changes before the incident")[1].split("##")[0]
         assert table.index("the flag") < table.index("the pool")
         assert "too long ago" not in report

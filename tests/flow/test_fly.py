@@ -22,6 +22,7 @@ from rollbackd.clock import SystemClock, rfc3339
 from rollbackd.settings.load import load
 from tests.fakes.flyctl import Fly
 from tests.fakes.prometheus import FakePrometheus
+from tests.flow.world import written
 
 SHIPPED = Path(__file__).parents[2] / "config"
 APP = "wemaster-staging-api"
@@ -173,7 +174,7 @@ async def test_a_bad_release_on_fly_is_rolled_back_by_the_shipped_config(staging
     assert effects.read_bytes() == b"deploy\0--app\0" + APP.encode() + b"\0--image\0" + GOOD.encode() + b"\0--yes\0\0"
     assert staging.fly.running(APP) == {GOOD}
 
-    told = orjson.dumps(incident) + (staging.directory / "state" / "reports" / f"{incident['id']}.md").read_bytes()
+    told = orjson.dumps(incident) + (await written(staging.directory / "state" / "reports" / f"{incident['id']}.md")).encode()
     assert not any(token.encode() in told for token in TOKENS.values())
 
 

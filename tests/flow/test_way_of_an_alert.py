@@ -42,8 +42,7 @@ async def test_a_bad_release_is_rolled_back_and_recovers(tmp_path: Path) -> None
             ("v2", "release"): "bad",
             ("v1", "release"): "none",
         }
-        report = tmp_path / "state" / "reports" / f"{incident['id']}.md"
-        assert "recovered" in report.read_text()
+        assert "recovered" in await world.report(incident["id"])
 
 
 async def test_errors_without_a_recent_release_are_held(tmp_path: Path) -> None:

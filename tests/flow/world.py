@@ -48,10 +48,19 @@ echo "deployed $1"
 """
 
 
+async def written(path: Path) -> str:
+    """What is in the file, once it is there."""
+    async with asyncio.timeout(_PATIENCE):
+        while not path.exists():  # noqa: ASYNC110, ASYNC240 - a file tells nobody
+            await asyncio.sleep(0.02)
+    return path.read_text()  # noqa: ASYNC240
+
+
 class World:
     """`bad` are the versions that fail. `deploying` changes the step that deploys, steps that say `then` follow it; the rest is of the
     service, where None takes a setting out. `others` are more services, with all their settings; one tool and one measurement are theirs
-    as well. `server` are more settings of the listener, `runbooks` stand beside the quick one.
+    as well. `server` are more settings of the listener, `runbooks` stand beside the quick one, `top` beside
+    the services.
     """
 
     script = _TOOL
@@ -66,6 +75,7 @@ class World:
         others: Mapping[str, Mapping[str, Any]] | None = None,
         server: Mapping[str, Any] | None = None,
         runbooks: Sequence[Mapping[str, Any]] = (),
+        top: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         self.directory = directory
@@ -78,6 +88,7 @@ class World:
         self.others = others or {}
         self.server = server or {}
         self.runbooks = runbooks
+        self.top = top or {}
         self.token = secrets.token_hex(8)
         self.prometheus = FakePrometheus()
         self.daemon: app.Daemon | None = None
@@ -155,6 +166,7 @@ class World:
                 },
                 **self.others,
             },
+            **self.top,
         }
         runbooks = self.directory / "runbooks"
         runbooks.mkdir(exist_ok=True)
@@ -341,6 +353,10 @@ class World:
 
     async def closed(self, *, nth: int = 1) -> Mapping[str, Any]:
         return await self.reached("closed", nth=nth)
+
+    async def report(self, incident_id: str) -> str:
+        """The file, once it is there: it is written after the incident is closed."""
+        return await written(self.directory / "state" / "reports" / f"{incident_id}.md")
 
     async def step_ended(self, step: str) -> None:
         """Once an attempt of this step has an outcome."""

@@ -1,4 +1,4 @@
-"""Time, the disk, Prometheus, the tool, the port and death, in the place of the real ones; everything else is what it is."""
+"""Time, the disk, Prometheus, the tool, the port, the channel and death, in the place of the real ones; everything else is what it is."""
 
 import errno
 import os
@@ -16,7 +16,8 @@ import apscheduler.schedulers.base
 import apscheduler.triggers.interval
 
 from rollbackd import app, clock, failpoints
-from rollbackd.flow import conductor, in_use
+from rollbackd.flow import conductor, courier, in_use
+from rollbackd.model.message import Message
 from rollbackd.store import maintenance, sqlite
 from rollbackd.store.reserve import Reserve
 from tests.simulation.measured import Server
@@ -72,6 +73,9 @@ def seams(world: "World") -> Iterator[None]:
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return world.wall.astimezone(tz)
 
+    async def tell(_channel: object, message: Message, *_more: object) -> None:
+        world.told.append(message)
+
     since_boot = SimpleNamespace(CLOCK_BOOTTIME=0, clock_gettime=lambda _clock: world.now)
     system = SimpleNamespace(kill=world.kill, getpid=os.getpid)
     type_of_environ = type("Environ", (), {"get": lambda _self, name, default="": world.environment().get(name, default)})
@@ -86,6 +90,7 @@ def seams(world: "World") -> Iterator[None]:
             (maintenance, "Threads", Threads),
             (failpoints, "os", system),
             (conductor, "secrets", SimpleNamespace(token_hex=lambda count: world.chance.randbytes(count).hex())),
+            (courier, "channels", SimpleNamespace(send=tell)),
             (clock, "time", since_boot),
             (clock, "datetime", Wall),
             (apscheduler.schedulers.base, "datetime", Wall),

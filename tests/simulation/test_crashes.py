@@ -12,6 +12,7 @@ import pytest
 
 import rollbackd
 from rollbackd.failpoints import FAILPOINTS
+from rollbackd.model.message import Topic
 from rollbackd.store.database import Database
 from tests.faults import test_crash
 from tests.simulation import scene
@@ -29,6 +30,7 @@ OFF_THE_WAY = frozenset(
         "Alerts.append",  # with failpoints of its own
         "Audit.append",
         "Changes.record",
+        "Outbox.give_up",
         "Pauses.clear",
         "Pauses.forget_ended",
         "Pauses.set",
@@ -48,6 +50,8 @@ def ends_well(world: World, *, died: bool) -> None:
     (incident,) = world.promises.incidents()
     assert incident["outcome"] == "recovered", incident
     assert world.production.live("shop") == "r0"
+    ends = {one.id for one in world.told if one.topic is Topic.CLOSED}
+    assert len(ends) == 1, "people hear of the end, under one id"
     assert len([effect for effect in world.production.effects if effect.by != "ci"]) in {1, 2}
 
 

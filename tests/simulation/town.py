@@ -79,6 +79,7 @@ _RUNBOOKS: Final[Mapping[str, Any]] = {
 _CONFIG: Final[Mapping[str, Any]] = {
     "prometheus": {"url": "http://127.0.0.1:9090", "scrape_interval": "1m"},
     "store": {"url": "sqlite:////nowhere/rollbackd.db"},
+    "notify": [{"name": "people", "webhook": {"url": "http://127.0.0.1:1/"}}],
     "indicators": {
         "error_rate": {
             "bad": 'sum(increase(http_requests_total{$selector,code=~"5.."}[$window]))',

@@ -17,6 +17,7 @@ from rollbackd.clock import parse_rfc3339
 from rollbackd.errors import RollbackdError
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.audit import Caller
+from rollbackd.model.message import Message
 from rollbackd.model.release import Mark, Release
 from rollbackd.releases.register import ReleaseReport
 from rollbackd.store.columns import to_microseconds
@@ -55,6 +56,7 @@ class World:
         self.children_get_away = False
         self.life: Life | None = None
         self.logs: list[Any] = []
+        self.told: list[Message] = []
         self._shared_clock = shared_clock
         self._now = 0.0
         self._offsets = [(float("-inf"), 0.0)]

@@ -130,6 +130,7 @@ class Town(ProcessWorld):
         self._config = directory / "town.yaml"
         self._forked = forked
         self._port = quiet_port()
+        self.environment["MALLOC_ARENA_MAX"] = "2"  # as systemd/rollbackd.service says
 
     def measure(self) -> None:
         """Bad versions fail every third request; one service is always healthy, and nobody knows how another one is."""

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.test_utils import TestServer
 
-from rollbackd.action import http_client
+from rollbackd import outward
 from rollbackd.action.rollout import Gate, RunStatus
 from rollbackd.errors import MisconfiguredError
 from rollbackd.model.attempt import Attempt, AttemptStatus
@@ -255,7 +255,7 @@ async def test_a_link_local_address_is_not_asked(rollout: Rollout, host: str) ->
 
 @pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1"])
 async def test_nor_one_that_a_name_resolves_to(rollout: Rollout, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(http_client, "DefaultResolver", lambda: _ResolvesTo(address))
+    monkeypatch.setattr(outward, "DefaultResolver", lambda: _ResolvesTo(address))
     result = await rollout.run(sends(Platform(answers(200), url="http://metadata.example.com/"), timeout=timedelta(seconds=2)))
     assert "metadata.example.com is a link-local address" in result.detail
 

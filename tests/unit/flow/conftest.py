@@ -19,6 +19,7 @@ from rollbackd.flow.reporting import Reporting
 from rollbackd.flow.story import Story
 from rollbackd.model.alert import AlertEvent, AlertStatus
 from rollbackd.model.incident import Incident, Phase, Severity
+from rollbackd.model.message import Topic
 from rollbackd.model.policy import Mode, ServicePolicy
 from rollbackd.notify.teller import Teller
 from rollbackd.settings import snapshot
@@ -65,7 +66,7 @@ class RecordingTeller(Teller):
         super().__init__()
         self.told: list[tuple[str, Severity]] = []
 
-    async def tell(self, incident: Incident, severity: Severity, text: str) -> None:
+    async def tell(self, incident: Incident, severity: Severity, text: str, topic: Topic | None = None) -> None:
         self.told.append((incident.outcome or incident.phase, severity))
 
 

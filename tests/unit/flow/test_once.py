@@ -151,7 +151,8 @@ async def test_what_becomes_of_one_that_a_person_took_over_is_told_as_of_any_oth
         return Move.stay(replace(incident, reminded_at=NOW)) if incident.reminded_at is None else await wait(incident, policy)
 
     async def is_told() -> bool:
-        return stage.teller.told == [told] * (2 if told is TOLD else 1)
+        begun = (Phase.ROLLING_BACK, Severity.INFO)
+        return stage.teller.told == [begun, *[told] * (2 if told is TOLD else 1)]
 
     stage.stations |= {Phase.ROLLING_BACK: run, Phase.ESCALATED: remind}
     await stage.open("s1", service="s1", phase=Phase.ESCALATED, braked=True, escalated_at=NOW, reminded_at=NOW)

@@ -18,16 +18,15 @@ EMERGENCY = QUICK.replace("quick", "stop", 1).replace("kind: quick", "kind: emer
         ("services: {a: {depends_on: [b]}, b: {}}", []),
         ("services: {a: {while_rolling: abort}}", ["10:31: while_rolling: abort"]),
         ("services: {a: {while_rolling: wait}}", []),
-        ("services: {a: {on_failure: {runbook: stop, auto: true}}}", ["10:50: on_failure.auto"]),
-        ("services: {a: {on_failure: {runbook: stop, auto: false}}}", []),
+        ("services: {a: {on_failure: {runbook: stop, auto: true}}}", []),
         ("services: {a: {}}\ndefaults: {while_rolling: abort}", ["11:27: while_rolling: abort"]),
         ("services: {a: {}}\ntemplates: {t: {while_rolling: abort}}", ["11:32: while_rolling: abort"]),
         ("services: {a: {}}\nunits: {u: {services: [a]}}", ["11:1: units"]),
-        ("services: {a: {}}\nnotify: [{name: chat, url_file: url}]", ["11:1: notify"]),
+        ("services: {a: {}}\nnotify: [{name: chat, url_file: url}]", []),
     ],
 )
 def test_a_warning_where_it_is_written(tmp_path: Path, text: str, warnings: list[str]) -> None:
-    found = warnings_of(tmp_path, BASE + text, runbooks={"stop": EMERGENCY}, files={"url": "x"})
+    found = warnings_of(tmp_path, BASE + text, runbooks={"stop": EMERGENCY}, files={"url": "json://localhost/x"})
     assert found == [f"{warning} is accepted but not acted on by this version" for warning in warnings]
 
 

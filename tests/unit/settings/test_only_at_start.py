@@ -68,7 +68,16 @@ def test_the_mapping_of_what_is_compared_has_every_setting_that_is_read_once() -
     fields: Mapping[str, Any] = Settings.__dataclass_fields__
     assert set(fields) == {
         *("path", "server", "store_url", "sentry"),  # from a start on
-        *("ingest_token_file", "people", "prometheus", "services", "contacts", "report_language"),  # a reload takes them over
+        *(
+            "ingest_token_file",
+            "people",
+            "prometheus",
+            "services",
+            "contacts",
+            "channels",
+            "alertmanager",
+            "report_language",
+        ),  # a reload takes them over
         *("retention", "shutdown_grace", "runbooks"),
     }
     assert set(ServerSettings.__dataclass_fields__) == {"host", "port", "external_url", "tls"}

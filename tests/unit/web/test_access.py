@@ -37,6 +37,7 @@ WHO_MAY: Final[dict[tuple[str, str], set[Role] | set[Role | None]]] = {
     ("POST", "/api/v1/incidents/{id}/tick"): DECIDERS,
     ("POST", "/api/v1/services/{name}/rollback"): DECIDERS,
     ("POST", "/api/v1/services/{name}/run"): DECIDERS,
+    ("POST", "/api/v1/notify/test"): DECIDERS,
     ("POST", "/api/v1/pause"): DECIDERS,
     ("POST", "/api/v1/resume"): DECIDERS,
     ("POST", "/-/reload"): DECIDERS,
@@ -77,7 +78,13 @@ async def test_each_role_reaches_its_routes_and_no_other(world: World) -> None:
             else:
                 assert found == refusal, (method, template, role)
     refused = {question[0] for question in world.operator.asked}
-    assert refused <= {"approve", "resume", "plan", "reload"}  # what the operator may ask for without a body; nobody else reached it
+    assert refused <= {
+        "approve",
+        "resume",
+        "plan",
+        "reload",
+        "notify test",
+    }  # what the operator may ask for without a body; nobody else reached it
     assert all(question[-1] in {"operator-person", None} for question in world.operator.asked)
 
 

@@ -1,6 +1,8 @@
 import json
 from dataclasses import replace
 
+from rollbackd.clock import rfc3339
+from rollbackd.flow.courier import Delivery
 from rollbackd.model.attempt import AttemptStatus
 from rollbackd.model.decision import PauseFacts
 from rollbackd.model.incident import Phase
@@ -24,6 +26,7 @@ IN_USE: ConfigShape = {
     "gone": [],
 }
 READY = Readiness(service="checkout", at=NOW, checks=(ReadinessCheck(name="target", verdict=ReadinessVerdict.READY, detail="v2 to v1"),))
+DELIVERY = Delivery(channel="chat", waiting=2, oldest=NOW, delivered_at=None, error="it answered HTTP 503")
 
 
 def test_an_incident_in_a_list_has_the_fixed_fields_and_no_checks() -> None:
@@ -94,9 +97,12 @@ def test_a_service_without_a_release_or_an_incident_says_so_with_null() -> None:
 def test_status_names_what_is_open_and_what_is_paused() -> None:
     daemon = DaemonStatus(started_at=NOW, ready=False, why_not="the store is full", version="0.1.0")
     paused = PauseFacts(paused=True, scope="global", until=after(60), why="maintenance")
-    shown = views.status(daemon, IN_USE, (incident(),), (paused,), (READY,))
+    shown = views.status(daemon, IN_USE, (incident(),), (paused,), (READY,), deliveries=(DELIVERY,))
     assert (shown["ready"], shown["why_not"], shown["services"]) == (False, "the store is full", 1)
     assert [one["phase"] for one in shown["incidents_open"]] == [Phase.DECIDING]
+    assert shown["notify"] == [
+        {"channel": "chat", "waiting": 2, "oldest": rfc3339(NOW), "delivered_at": None, "error": "it answered HTTP 503"}
+    ]
     assert shown["pauses"] == [{"scope": "global", "paused": True, "until": "2026-01-31T12:01:00.000Z", "why": "maintenance"}]
 
 

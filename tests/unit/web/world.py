@@ -15,6 +15,7 @@ from structlog.typing import EventDict
 
 from rollbackd.clock import SystemClock
 from rollbackd.flow.by_hand import Wish
+from rollbackd.flow.courier import Delivery
 from rollbackd.flow.doctor import Diagnosis
 from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.pinned import Pinned
@@ -68,6 +69,13 @@ class StandIn:
         self.asked.append(question)
         if self.raises is not None:
             raise self.raises
+
+    async def deliveries(self) -> tuple[Delivery, ...]:
+        return ()
+
+    async def test(self, name: str | None) -> dict[str, str]:
+        self._ask("notify test", name)
+        return {name or "chat": "", "mail": "it answered HTTP 503"}
 
     async def approve(self, incident_id: str, *, plan: str | None, by: Caller) -> Incident:
         self._ask("approve", incident_id, plan, by.name)
@@ -187,6 +195,7 @@ async def serving(directory: Path, *, people: bool = True, external_url: str | N
                     store=store,
                     operator=operator,
                     by_hand=operator,
+                    courier=operator,
                     reporting=reporting,
                     webhook=Webhook(
                         store=store,
