@@ -267,6 +267,14 @@ class Alertmanager(Section):
 class Sentry(Section):
     dsn_file: FileName
     environment: Line | None = None
+    monitor: Name | None = Field(default=None, description="a monitor of Sentry Crons that is told each minute that rollbackd is well")
+
+
+class Heartbeat(Section):
+    """An address that is asked for as long as rollbackd is well: whoever misses it tells people."""
+
+    url_file: FileName
+    every: PositiveDuration = timedelta(minutes=1)
 
 
 class Report(Section):
@@ -300,6 +308,7 @@ class ConfigFile(Section):
     notify: tuple[Notify, ...] = ()
     alertmanager: Alertmanager | None = None
     sentry: Sentry | None = None
+    heartbeat: Heartbeat | None = None
     report: Report = Field(default_factory=Report)
 
 
