@@ -9,6 +9,8 @@ from typing import Final
 import click
 
 from rollbackd.cli.exits import Exit
+from rollbackd.cli.options import json_option
+from rollbackd.cli.output import emit_json
 from rollbackd.errors import RefusedError
 
 PLATFORMS: Final = ("compose", "fly", "helm", "kubernetes", "systemd")
@@ -24,7 +26,8 @@ _MORE_SECRETS: Final = {"fly": ("fly.token",)}
 @click.option("--service", required=True, help="Its name, as in the label `service` of its alerts, and as the platform calls it.")
 @click.option("--prometheus", default="http://127.0.0.1:9090", show_default=True, help="The server that measures it.")
 @click.option("--namespace", default="default", show_default=True, help="With kubernetes and helm.")
-def init(directory: Path, platform: str, service: str, prometheus: str, namespace: str) -> int:
+@json_option
+def init(directory: Path, platform: str, service: str, prometheus: str, namespace: str, *, as_json: bool) -> int:
     """Write a config, a quick runbook and tokens for one service into DIRECTORY; nothing that is there is touched."""
     for option, name in (("--service", service), ("--namespace", namespace)):
         if not _NAME.fullmatch(name):
@@ -46,6 +49,9 @@ def init(directory: Path, platform: str, service: str, prometheus: str, namespac
         _write(directory / name, text, mode=0o644)
     for name, text in {**tokens, **missing}.items():
         _write(directory / name, text, mode=0o600)
+    if as_json:
+        emit_json({"directory": str(directory), "files": [*texts, *tokens, *missing], "to_fill": list(missing)})
+        return Exit.FINE
     click.echo(f"wrote {directory}: rollbackd.yaml, runbooks/{service}-quick.yaml and {', '.join((*tokens, *missing))}")
     for name in missing:
         click.echo(f"next: put the platform's token into {directory / name}; the first lines about {platform} in rollbackd.yaml say which")

@@ -1,5 +1,6 @@
 """`rollbackd init` writes what `rollbackd check` has nothing to say about."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -71,3 +72,10 @@ def test_what_cannot_be_is_refused_with_its_option(tmp_path: Path, option: str, 
     assert done.exit_code == 2
     assert option in done.output
     assert not (tmp_path / "new").exists()
+
+
+def test_as_json_it_names_the_files_and_what_is_to_be_filled_in(tmp_path: Path) -> None:
+    done = init(tmp_path / "new", "fly", "--json")
+    answer = json.loads(done.stdout)
+    assert answer["to_fill"] == ["fly.token"]
+    assert {str(path.relative_to(tmp_path / "new")) for path in (tmp_path / "new").rglob("*") if path.is_file()} == set(answer["files"])
