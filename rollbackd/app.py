@@ -31,6 +31,7 @@ from rollbackd.flow.courier import Courier
 from rollbackd.flow.desk import Desk
 from rollbackd.flow.doctor import Doctor
 from rollbackd.flow.emergency import Emergency
+from rollbackd.flow.heartbeat import Heartbeat
 from rollbackd.flow.in_use import InUse, prepare
 from rollbackd.flow.judge import Judge
 from rollbackd.flow.observe import Observe
@@ -253,6 +254,9 @@ async def running(
             "event loop lag": measure_lag(metrics, clock),
             "watchdog": sdnotify.feed_watchdog(systemd, clock, progress=partial(_go_on, conductor.progress, store)),
             "courier": courier.run(),
+            "heartbeat": Heartbeat(
+                settings=in_use.settings, is_well=partial(_go_on, conductor.progress, store), sentry=sentry, clock=clock
+            ).run(),
             "pager": Pager(store=store, settings=in_use.settings, clock=clock).run(),
             "reloads": reloads.run(reload_asked or asyncio.Event()),
         }.items():

@@ -15,6 +15,7 @@ from rollbackd.telemetry.redaction import one_line
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "serve": ("serve:serve", "Run the daemon."),
+    "init": ("init:init", "Write a config, a quick runbook and tokens for one service."),
     "check": ("config:check", "Check a config: every error with its line, then the warnings."),
     "config": ("config:config", "The config's schema, and what holds after templates and defaults."),
     "routes": ("look:routes", "Which service and trigger an alert hits, and why."),

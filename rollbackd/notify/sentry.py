@@ -5,6 +5,7 @@ left passes through the redaction (I13).
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -85,9 +86,20 @@ class Sentry:
             sentry_sdk.get_global_scope().set_client(None)
             await asyncio.to_thread(client.close, timeout=FLUSH_WITHIN.total_seconds())
 
-    def tell(self, incident_id: str, severity: Severity, text: str, tags: Mapping[str, str]) -> None:
-        """One issue an incident, whatever is said of it."""
-        self._capture(incident_id, severity, text, {**tags, "incident": incident_id})
+    def tell(self, service: str, severity: Severity, text: str, tags: Mapping[str, str]) -> None:
+        """An event about an incident; the events of one service are one issue."""
+        self._capture(service, severity, text, tags)
+
+    def check_in(self, monitor: str, every: timedelta, *, is_well: bool) -> None:
+        """To a monitor of Sentry Crons, which is made if it is not there: it is missed after `every`, and two minutes more."""
+        from sentry_sdk.crons import MonitorStatus, capture_checkin  # noqa: PLC0415
+
+        minutes = max(1, math.ceil(every / timedelta(minutes=1)))
+        capture_checkin(
+            monitor_slug=monitor,
+            status=MonitorStatus.OK if is_well else MonitorStatus.ERROR,
+            monitor_config={"schedule": {"type": "interval", "value": minutes, "unit": "minute"}, "checkin_margin": 2, "max_runtime": 2},
+        )
 
     def alarm(self, topic: str, text: str) -> None:
         """About rollbackd itself: one issue a topic."""

@@ -1,4 +1,4 @@
-"""Tells people about an incident: the log always, the channels through the outbox, Sentry from a warning on."""
+"""Tells people about an incident: the log always, the channels through the outbox, Sentry once, of its end."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -42,11 +42,19 @@ class Teller:
             if value is not None
         }
         getattr(_log, _LEVELS[severity])(text, incident=incident.id, **tags)
-        if self._sentry is not None and severity is not Severity.INFO:
-            self._sentry.tell(incident.id, severity, text, tags)
+        if self._sentry is not None and _is_an_event(incident, severity, topic):
+            known = {"incident": incident.id, "suspect": incident.suspect, "target": incident.target}
+            self._sentry.tell(incident.service, severity, text, tags | {name: value for name, value in known.items() if value is not None})
 
     def alarm(self, topic: str, text: str) -> None:
         """About rollbackd itself, and not about an incident. Neither waits nor raises."""
         _log.critical(text, topic=topic)
         if self._sentry is not None:
             self._sentry.alarm(topic, text)
+
+
+def _is_an_event(incident: Incident, severity: Severity, topic: Topic | None) -> bool:
+    """One an incident that ran something or that somebody is to look at, when its outcome is known; and a bad release that is back."""
+    if topic is not None:
+        return True
+    return incident.outcome is not None and (severity is not Severity.INFO or incident.rollback_started_at is not None)

@@ -85,6 +85,13 @@ class AlertmanagerSettings:
 class SentrySettings:
     dsn_file: Path
     environment: str | None = None
+    monitor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeartbeatSettings:
+    url_file: Path
+    every: timedelta = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +107,7 @@ class Settings:
     channels: tuple[Channel, ...] = ()
     alertmanager: AlertmanagerSettings | None = None
     sentry: SentrySettings | None = None
+    heartbeat: HeartbeatSettings | None = None
     report_language: str = "en"
     retention: timedelta = timedelta(days=90)
     shutdown_grace: timedelta = timedelta(seconds=30)

@@ -109,7 +109,7 @@ class Judging:
             self._problems.error(place / "count", "count belongs to a value: a ratio's traffic is its total")
         if not ratio and section.bad_samples is not None:
             self._problems.error(place / "bad_samples", "bad_samples belongs to a ratio: take it out")
-        return Indicator(name=name, **section.model_dump())
+        return Indicator(name=name, **section.model_dump(exclude={"preset", "of", "quantile"}))
 
     def _trigger(self, name: str, section: schema.Trigger, indicator: Indicator, place: Place) -> Trigger:
         message = _contradiction(section.breach, section.clear)

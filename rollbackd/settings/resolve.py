@@ -12,6 +12,7 @@ from rollbackd.settings.effective import (
     AlertmanagerSettings,
     Channel,
     Contact,
+    HeartbeatSettings,
     Person,
     PrometheusServer,
     Role,
@@ -86,6 +87,7 @@ class Resolver:
             channels=self._channels(),
             alertmanager=self._alertmanager(),
             sentry=self._sentry(),
+            heartbeat=self._heartbeat(),
             report_language=config.report.language,
             retention=config.defaults.retention,
             shutdown_grace=config.defaults.shutdown_grace,
@@ -175,7 +177,14 @@ class Resolver:
         if sentry is None:
             return None
         dsn_file = self._files.secret(sentry.dsn_file, self._root / "sentry" / "dsn_file")
-        return SentrySettings(dsn_file=dsn_file, environment=sentry.environment)
+        return SentrySettings(dsn_file=dsn_file, environment=sentry.environment, monitor=sentry.monitor)
+
+    def _heartbeat(self) -> HeartbeatSettings | None:
+        section = self._config.heartbeat
+        if section is None:
+            return None
+        url_file = self._files.secret(section.url_file, self._root / "heartbeat" / "url_file")
+        return HeartbeatSettings(url_file=url_file, every=section.every)
 
     def _check_services(self) -> None:
         place = self._root / "services"

@@ -1,11 +1,12 @@
 """The config file as it is written: names, types and defaults of every key. What the keys mean together is `resolve.py`'s."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Discriminator, Field, Strict, Tag
+from pydantic import ConfigDict, Discriminator, Field, Strict, Tag, ValidationInfo, model_validator
 
 from rollbackd.model.policy import Inconclusive, Mode, Reduce, WhileRolling
+from rollbackd.settings import presets
 from rollbackd.settings.editors import EditorSchema
 from rollbackd.settings.runbook_schema import EnvValue, Question
 from rollbackd.settings.scalars import (
@@ -92,11 +93,40 @@ class IndicatorOverride(Section):
     reduce: Reduce | None = None
 
 
-class Indicator(IndicatorOverride):
-    """A ratio (bad of total) or a value (query, with count)."""
+def _nothing_required(schema: dict[str, Any]) -> None:
+    """With a preset all of it may be left out."""
+    schema.pop("required", None)
 
+
+class Indicator(IndicatorOverride):
+    """A ratio (bad of total) or a value (query, with count); or a preset, of which any part may be written anew."""
+
+    model_config = ConfigDict(json_schema_extra=_nothing_required)
+
+    preset: presets.Preset | None = None
+    of: presets.Measured | None = None
+    quantile: Annotated[float, Strict(), Field(gt=0, lt=1)] = 0.95
     samples: Query = Field(examples=["http_requests_total{$selector}"], description="the bare selector that freshness is asked of")
     window: PositiveDuration = Field(examples=["1m"])
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_preset(cls, value: Any, info: ValidationInfo) -> Any:
+        """What the preset says, under what is written. Where it says nothing its own error is enough."""
+        if not isinstance(value, dict) or "preset" not in value:
+            return value
+        quantile = value.get("quantile", 0.95)
+        known = presets.queries(str(value["preset"]), str(value.get("of")), quantile if isinstance(quantile, float) else 0.95)
+        whole = {"window": "1m", **(known or {"samples": "x"}), **value}
+        if info.context is not None:
+            info.context[id(value)] = cls
+        return whole
+
+    @model_validator(mode="after")
+    def _whole_preset(self) -> Self:
+        if (self.preset is None) is not (self.of is None):
+            raise ValueError("'preset' and 'of' (errors or latency) go together")
+        return self
 
 
 class TriggerOverride(Section):
@@ -267,6 +297,14 @@ class Alertmanager(Section):
 class Sentry(Section):
     dsn_file: FileName
     environment: Line | None = None
+    monitor: Name | None = Field(default=None, description="a monitor of Sentry Crons that is told each minute that rollbackd is well")
+
+
+class Heartbeat(Section):
+    """An address that is asked for as long as rollbackd is well: whoever misses it tells people."""
+
+    url_file: FileName
+    every: PositiveDuration = timedelta(minutes=1)
 
 
 class Report(Section):
@@ -300,6 +338,7 @@ class ConfigFile(Section):
     notify: tuple[Notify, ...] = ()
     alertmanager: Alertmanager | None = None
     sentry: Sentry | None = None
+    heartbeat: Heartbeat | None = None
     report: Report = Field(default_factory=Report)
 
 

@@ -63,17 +63,32 @@ def settings(server: SentryServer, tmp_path: Path) -> SentrySettings:
     return SentrySettings(dsn_file=dsn, environment="staging")
 
 
-async def test_a_warning_becomes_an_event_about_the_incident(server: SentryServer, settings: SentrySettings) -> None:
+async def test_what_became_of_an_incident_is_an_event_of_its_service(server: SentryServer, settings: SentrySettings) -> None:
     async with Sentry.from_settings(settings) as sentry:
         assert sentry is not None
-        sentry.tell("20260131-120000-7f3a", Severity.WARNING, "api: a person is needed", {"service": "api"})
-        sentry.tell("20260131-120000-7f3a", Severity.CRITICAL, "api: failed", {"service": "api"})
+        sentry.tell("api", Severity.WARNING, "api: escalated", {"service": "api", "outcome": "escalated"})
+        sentry.tell("api", Severity.CRITICAL, "api: failed", {"service": "api"})
+        sentry.tell("web", Severity.CRITICAL, "web: failed", {"service": "web"})
 
-    first, second = server.events
-    assert (first["message"], first["level"], first["environment"]) == ("api: a person is needed", "warning", "staging")
+    first, second, other = server.events
+    assert (first["message"], first["level"], first["environment"]) == ("api: escalated", "warning", "staging")
     assert first["release"] == f"rollbackd@{__version__}"
-    assert first["tags"] == {"service": "api", "incident": "20260131-120000-7f3a"}
-    assert (second["level"], second["fingerprint"]) == ("fatal", first["fingerprint"])
+    assert first["tags"] == {"service": "api", "outcome": "escalated"}
+    assert (second["level"], second["fingerprint"]) == ("fatal", first["fingerprint"]), "one issue a service"
+    assert other["fingerprint"] != first["fingerprint"]
+
+
+async def test_a_check_in_reaches_the_monitor(server: SentryServer, settings: SentrySettings) -> None:
+    async with Sentry.from_settings(settings) as sentry:
+        assert sentry is not None
+        sentry.check_in("rollbackd-staging", timedelta(seconds=90), is_well=True)
+        sentry.check_in("rollbackd-staging", timedelta(seconds=90), is_well=False)
+
+    assert [(one["monitor_slug"], one["status"], one["environment"]) for one in server.events] == [
+        ("rollbackd-staging", "ok", "staging"),
+        ("rollbackd-staging", "error", "staging"),
+    ]
+    assert server.events[0]["monitor_config"]["schedule"] == {"type": "interval", "value": 2, "unit": "minute"}
 
 
 async def test_a_task_that_crashes_becomes_an_event_without_variables_or_source(server: SentryServer, settings: SentrySettings) -> None:

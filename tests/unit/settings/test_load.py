@@ -252,3 +252,28 @@ def test_a_config_of_another_user_is_a_warning(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
     [problem] = load(path).problems
     assert "who may change it, and is neither root nor who runs this" in problem.message
+
+
+def test_sixty_services_stand_in_one_short_file(tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[3] / "config" / "examples" / "sixty-services"
+    shutil.copytree(shipped, tmp_path / "sixty")
+    for name in ("ingest.token", "oncall.token"):
+        (tmp_path / "sixty" / name).write_text("x" * 32)
+        (tmp_path / "sixty" / name).chmod(0o600)
+    path = tmp_path / "sixty" / "rollbackd.yaml"
+    assert len(path.read_text().splitlines()) < 150
+
+    loaded = load(path)
+
+    assert [str(problem) for problem in loaded.problems] == []
+    services = loaded.settings.services
+    assert len(services) == 60
+    assert {mode: [policy.mode for policy in services.values()].count(mode) for mode in Mode} == {
+        Mode.OBSERVE: 2,
+        Mode.PROPOSE: 55,
+        Mode.AUTO: 3,
+    }
+    assert services["shop-report"].trigger("SlowResponse").breach == Condition(">", 5000.0)
+    assert services["shop-cart"].trigger("SlowResponse").breach == Condition(">", 1000.0)
+    assert {policy.runbook.name for policy in services.values() if policy.runbook is not None} == {"quick"}
+    assert services["shop-gateway"].prometheus == "edge"

@@ -76,6 +76,7 @@ def test_the_mapping_of_what_is_compared_has_every_setting_that_is_read_once() -
             "contacts",
             "channels",
             "alertmanager",
+            "heartbeat",
             "report_language",
         ),  # a reload takes them over
         *("retention", "shutdown_grace", "runbooks"),
