@@ -57,7 +57,7 @@ class Judging:
                 continue
             shared = None if changed else self._objectives.get(name)
             if shared is None or shared.indicator is not indicator:
-                shared = self._objective(name, section, indicator, place)
+                shared = Objective(name=name, indicator=indicator, target=section.target)
             objectives.append(shared)
         return tuple(objectives)
 
@@ -130,13 +130,6 @@ class Judging:
             at_least=section.at_least,
             severity=section.severity,
         )
-
-    def _objective(self, name: str, section: schema.Objective, indicator: Indicator, place: Place) -> Objective:
-        if section.target.relative:
-            self._problems.error(
-                place / "target", "a relative target is not supported yet by this version: write a number, such as '< 500'"
-            )
-        return Objective(name=name, indicator=indicator, target=section.target)
 
 
 def _contradiction(breach: Condition, clear: Condition) -> str:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from rollbackd.decision.judge import judge
+from rollbackd.model.condition import Condition
 from rollbackd.model.look import Look, ObjectiveLook, ObjectiveVerdict, TriggerLook
 from rollbackd.model.measurement import IndicatorEvidence, Verdict
 from rollbackd.model.policy import Indicator, Objective, ServicePolicy, Trigger
@@ -33,7 +34,7 @@ class Before:
 
     met: frozenset[str] = frozenset()  # objectives that were met right before the rollback
     usual: Mapping[str, float] = field(default_factory=dict)  # by objective: the worst that was usual before the release
-    baselines: Mapping[str, float] = field(default_factory=dict)  # by relative trigger: the median before the release
+    baselines: Mapping[str, float] = field(default_factory=dict)  # by indicator: the median before the release
 
 
 class Measures(Protocol):
@@ -66,11 +67,7 @@ class Looker:
     async def before(self, policy: ServicePolicy, *, rollback_started_at: datetime, release_started_at: datetime | None) -> Before:
         """How it was right before the rollback, and before the release. Asked of Prometheus' history: the same after a restart."""
         usual = await self._usual(policy, release_started_at) if release_started_at is not None else {}
-        baselines = {
-            trigger.name: statistics.median(usual[trigger.indicator.name])
-            for trigger in policy.triggers
-            if trigger.is_relative and trigger.indicator.name in usual
-        }
+        baselines = {name: statistics.median(values) for name, values in usual.items()}
         look = await self.look(policy, now=rollback_started_at, baselines=baselines)
         return Before(
             met=frozenset(one.name for one in look.objectives if one.verdict is ObjectiveVerdict.MET),
@@ -108,28 +105,37 @@ def first_look_at(policy: ServicePolicy, rolled_back_at: datetime) -> datetime:
 def make_look(
     policy: ServicePolicy, evidence: Mapping[str, IndicatorEvidence], now: datetime, *, baselines: Mapping[str, float] = _NOTHING
 ) -> Look:
-    """Judge the newest reading of each indicator; `evidence` is by indicator name, `baselines` by the name of a relative trigger."""
+    """Judge the newest reading of each indicator; `evidence` and `baselines` are by its name."""
     return Look(
         at=now,
-        objectives=tuple(_objective(policy, each, evidence[each.indicator.name]) for each in policy.objectives),
-        triggers=tuple(_trigger(each, evidence[each.indicator.name], baselines.get(each.name)) for each in policy.triggers),
+        objectives=tuple(
+            _objective(policy, each, evidence[each.indicator.name], baselines.get(each.indicator.name)) for each in policy.objectives
+        ),
+        triggers=tuple(_trigger(each, evidence[each.indicator.name], baselines.get(each.indicator.name)) for each in policy.triggers),
     )
 
 
-def _objective(policy: ServicePolicy, objective: Objective, evidence: IndicatorEvidence) -> ObjectiveLook:
+def _objective(policy: ServicePolicy, objective: Objective, evidence: IndicatorEvidence, baseline: float | None) -> ObjectiveLook:
     """An objective needs as much traffic as the least demanding trigger on the same indicator."""
     least = min((each.min_requests for each in policy.triggers if each.indicator.name == objective.indicator.name), default=0)
     value, reason = _measured(evidence, least)
     if value is None or reason is not None:
         verdict = ObjectiveVerdict.UNKNOWN
-    elif not objective.target.holds(value):
+    elif objective.target.relative and not baseline:  # times nothing is no limit
+        verdict, reason = ObjectiveVerdict.UNKNOWN, Reason.NO_BASELINE
+    elif not objective.target.holds(value, baseline=baseline):
         verdict = ObjectiveVerdict.MISSED
     elif _newborn(evidence):
         verdict, reason = ObjectiveVerdict.UNKNOWN, Reason.COUNTER_BIRTH
     else:
         verdict = ObjectiveVerdict.MET
     return ObjectiveLook(
-        name=objective.name, indicator=objective.indicator.name, verdict=verdict, value=value, limit=str(objective.target), reason=reason
+        name=objective.name,
+        indicator=objective.indicator.name,
+        verdict=verdict,
+        value=value,
+        limit=_limit(objective.target, baseline),
+        reason=reason,
     )
 
 
@@ -146,7 +152,7 @@ def _trigger(trigger: Trigger, evidence: IndicatorEvidence, baseline: float | No
         indicator=trigger.indicator.name,
         verdict=verdict,
         value=value,
-        limit=_limit(trigger, baseline),
+        limit=_limit(trigger.breach, baseline, trigger.at_least),
         clear=_CLEAR.get(reason) if reason is not None else None,
         reason=reason,
     )
@@ -170,11 +176,11 @@ def _newborn(evidence: IndicatorEvidence) -> bool:
     return evidence.last is not None and evidence.last.newborn
 
 
-def _limit(trigger: Trigger, baseline: float | None) -> str:
-    if not trigger.is_relative or baseline is None:
-        return str(trigger.breach)
-    limit = trigger.breach.limit(baseline=baseline, at_least=trigger.at_least)
-    return f"{trigger.breach.comparison} {limit:g} ({trigger.breach.number:g}x)"
+def _limit(condition: Condition, baseline: float | None, at_least: float | None = None) -> str:
+    if not condition.relative or baseline is None:
+        return str(condition)
+    limit = condition.limit(baseline=baseline, at_least=at_least)
+    return f"{condition.comparison} {limit:g} ({condition.number:g}x)"
 
 
 def _worst(objective: Objective, values: list[float]) -> float:

@@ -60,6 +60,8 @@ class Staging:
         answer(r"^1000 \* histogram_quantile", 120)
         answer(r"^(avg\(avg_over_time|max|min)\(up\{", 1)
         answer(r"^\(sum\(rate\(http_requests_total", self._ratio)
+        answer(r"^sum\(rate\(http_requests_total\{service", 1200)
+        answer(r"^100 \* max\(rate\(process_cpu_seconds_total", 35)
 
     def _ratio(self, at: datetime) -> float:
         if self.healed_at is None and self.broken_at is not None and BAD not in self.fly.running(APP):

@@ -71,7 +71,7 @@ RUNBOOKS = {"quick": QUICK, "stop": EMERGENCY, "full": FULL}
             "services: {a: {triggers: {HighErrorRate: {}, SlowResponse: {alerts: [HighErrorRate]}}}}",
             ["10:61: a: the alert rule 'HighErrorRate' is answered by trigger 'HighErrorRate' as well"],
         ),
-        ("services: {a: {objectives: {errors: {target: '< 2x'}}}}", ["10:46: a relative target is not supported yet by this version"]),
+        ("services: {a: {objectives: {errors: {target: '< 2x'}}}}", []),
         # placeholders
         ("services: {a: {match: 'env=\"${vars.env}\"'}}", ["10:23: a: unknown placeholder ${vars.env}: there is service.name"]),
         (

@@ -7,7 +7,7 @@ import pytest
 from rollbackd.model.condition import Condition
 from rollbackd.model.look import Look, ObjectiveVerdict
 from rollbackd.model.measurement import IndicatorEvidence, PooledCounts, Reading, Verdict
-from rollbackd.model.policy import Indicator, ServicePolicy
+from rollbackd.model.policy import Indicator, Objective, ServicePolicy
 from rollbackd.model.reason import Reason
 from rollbackd.watch.look import Looker, first_look_at, looked_at, make_look
 from tests.unit.watch.scenes import AVAILABILITY, BEGIN, ERROR_RATE, HIGH_ERROR_RATE, INTERVAL, OBJECTIVES, P95, SLOW_RESPONSE, policy
@@ -92,12 +92,31 @@ def test_a_range_that_could_not_be_measured_says_why() -> None:
     assert (made.triggers[0].verdict, made.triggers[0].reason) == (Verdict.UNKNOWN, Reason.QUERY_FAILED)
 
 
+class TestARelativeObjective:
+    """Such as throughput: half of what was usual before the release, whatever the hour."""
+
+    at_least_half = Objective(name="throughput", indicator=P95, target=Condition.parse(">= 0.5x"))
+    service = policy(triggers=(), objectives=(at_least_half,))
+
+    @pytest.mark.parametrize(("measured", "verdict"), [(100.0, ObjectiveVerdict.MET), (99.0, ObjectiveVerdict.MISSED)])
+    def test_is_compared_with_its_baseline_and_says_the_limit(self, measured: float, verdict: ObjectiveVerdict) -> None:
+        [one] = make_look(self.service, {"p95": evidence(P95, value(measured))}, BEGIN, baselines={"p95": 200.0}).objectives
+
+        assert (one.verdict, one.limit) == (verdict, ">= 100 (0.5x)")
+
+    @pytest.mark.parametrize("baselines", [{}, {"p95": 0.0}])
+    def test_is_unknown_without_one(self, baselines: dict[str, float]) -> None:
+        [one] = make_look(self.service, {"p95": evidence(P95, value(700))}, BEGIN, baselines=baselines).objectives
+
+        assert (one.verdict, one.reason) == (ObjectiveVerdict.UNKNOWN, Reason.NO_BASELINE)
+
+
 class TestARelativeTrigger:
     relative = replace(SLOW_RESPONSE, breach=Condition.parse("> 3x"), clear=Condition.parse("< 1.5x"), at_least=100.0, min_requests=0)
     service = policy(triggers=(relative,), objectives=())
 
     def test_is_compared_with_its_baseline_and_says_the_limit(self) -> None:
-        [one] = make_look(self.service, {"p95": evidence(P95, value(700))}, BEGIN, baselines={"SlowResponse": 200.0}).triggers
+        [one] = make_look(self.service, {"p95": evidence(P95, value(700))}, BEGIN, baselines={"p95": 200.0}).triggers
 
         assert (one.verdict, one.limit) == (Verdict.BREACHED, "> 600 (3x)")
 
@@ -195,7 +214,7 @@ class TestHowItWasBefore:
 
         assert before.met == {"latency", "uptime"}
         assert before.usual == {"errors": pytest.approx(0.002), "latency": pytest.approx(600), "uptime": pytest.approx(1.0)}
-        assert before.baselines == {"SlowResponse": 600.0}
+        assert before.baselines["p95"] == 600.0
 
     async def test_the_usual_worst_is_at_the_low_end_where_more_is_better(self) -> None:
         def answer(name: str, at: datetime) -> float:
