@@ -50,7 +50,12 @@ AlertRow = tuple[int, str, str, int, str]
 """starts_at, fingerprint, status, received_at, rest; instants in microseconds."""
 AlertKey = tuple[int, str, str]
 """starts_at, fingerprint, status."""
-_SETTINGS: Final = (("journal_mode", "WAL", "wal"), ("synchronous", "FULL", 2), ("foreign_keys", "ON", 1))
+_SETTINGS: Final = (
+    ("journal_mode", "WAL", "wal"),
+    ("synchronous", "FULL", 2),
+    ("foreign_keys", "ON", 1),
+    ("cache_size", -512, -512),  # KiB a connection, not 2,000: the kernel has the file's pages already, and memory has its height early
+)
 _UNUSABLE: Final = MappingProxyType({
     sqlite3.SQLITE_NOTADB: "is not an SQLite database: set store.url to another file, or restore a backup",
     sqlite3.SQLITE_CORRUPT: "is damaged: `rollbackd db check` says where; restore a backup",
