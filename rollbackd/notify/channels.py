@@ -9,6 +9,7 @@ import hmac
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Final
@@ -160,7 +161,7 @@ async def _in_a_thread(function: Callable[[], None], name: str) -> None:
             function()
         except BaseException as e:  # noqa: BLE001 - it is the caller's
             error = e
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop has closed meanwhile: nobody waits any more
             loop.call_soon_threadsafe(settle, error)
 
     threading.Thread(target=work, name=name, daemon=True).start()
